@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Every concept of the library. A backend maps memory, a growth policy decides how much, an eviction policy
+// decides what stays, an executor runs tasks, an attention policy computes on views. The tables in
+// docs/concepts.md say what each expression means, returns and refuses; this header is the part of them that
+// a compiler can check.
+#pragma once
+
+#include <vtensor/core/element.hpp>
+#include <vtensor/core/error.hpp>
+#include <vtensor/core/mutex.hpp>
+#include <vtensor/core/units.hpp>
+
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+#include <type_traits>
+#include <utility>
+
+namespace vtensor {
+
+/// The life of one page of a reservation: reserved → mapped → accessible → retiring → reserved.
+enum class page_state : std::uint8_t {
+    reserved,   ///< an address without memory: touching it faults
+    mapped,     ///< a chunk lies behind it; touching it still faults
+    accessible, ///< may be read, and written where the access says so
+    retiring,   ///< given up by its tensor, still mapped for work already queued
+};
+
+/// What a mapped range allows.
+enum class access : std::uint8_t { none, read, read_write };
+
+// ---- backends
+// -----------------------------------------------------------------------------------------------------
+
+/// A handle to physical memory: a small value that compares equal to its copies. The default value is no
+/// chunk.
+template <class C>
+concept chunk_handle = std::regular<C> && std::is_trivially_copyable_v<C>;
+
+/// Virtual memory: reserve addresses, create chunks, map one onto the other. Every verb is `noexcept`, may be
+/// called from any thread, changes nothing when it fails, and refuses what docs/concepts.md says with the
+/// code it says.
+template <class B>
+concept backend = chunk_handle<typename B::chunk_type> &&
+    requires(B& backend, const B& constant, address where, bytes size, typename B::chunk_type chunk,
+             access allowed) {
+    { constant.granularity() }
+    noexcept->std::same_as<bytes>;
+    { backend.reserve(size, size) }
+    noexcept->std::same_as<result<address>>;
+    { backend.release(where, size) }
+    noexcept->std::same_as<status>;
+    { backend.create(size) }
+    noexcept->std::same_as<result<typename B::chunk_type>>;
+    { backend.destroy(chunk) }
+    noexcept->std::same_as<status>;
+    { backend.map(where, chunk) }
+    noexcept->std::same_as<status>;
+    { backend.set_access(where, size, allowed) }
+    noexcept->std::same_as<status>;
+    { backend.unmap(where, size) }
+    noexcept->std::same_as<status>;
+};
+
+/// One chunk may be mapped at several addresses at once.
+template <class B>
+concept aliasing_backend = backend<B> && requires(const B& constant) {
+    { constant.can_alias() }
+    noexcept->std::same_as<bool>;
+};
+
+/// The CPU may read and write accessible addresses directly.
+template <class B>
+concept host_visible_backend = backend<B> && requires(const B& constant) {
+    { constant.host_visible() }
+    noexcept->std::same_as<bool>;
+};
+
+/// Work queued on streams, events between them, copies and fills in stream order.
+template <class B>
+concept stream_ordered_backend = backend<B> && std::copyable<typename B::stream_type> &&
+    std::copyable<typename B::event_type> &&
+    requires(B& backend, typename B::stream_type stream, typename B::event_type event, address to,
+             address from, bytes size, std::byte value) {
+    { backend.create_event() }
+    noexcept->std::same_as<result<typename B::event_type>>;
+    { backend.destroy_event(event) }
+    noexcept->std::same_as<status>;
+    { backend.record(event, stream) }
+    noexcept->std::same_as<status>;
+    { backend.query(event) }
+    noexcept->std::same_as<result<bool>>;
+    { backend.wait(event) }
+    noexcept->std::same_as<status>;
+    { backend.wait(stream, event) }
+    noexcept->std::same_as<status>;
+    { backend.copy(to, from, size, stream) }
+    noexcept->std::same_as<status>;
+    { backend.fill(to, value, size, stream) }
+    noexcept->std::same_as<status>;
+};
+
+/// A chunk becomes an operating-system handle that another process turns back into a chunk.
+template <class B>
+concept exportable_backend = backend<B> && std::movable<typename B::os_handle_type> &&
+    requires(B& backend, const B& constant, typename B::chunk_type chunk, typename B::os_handle_type handle,
+             bytes size) {
+    { constant.can_export() }
+    noexcept->std::same_as<bool>;
+    { backend.export_chunk(chunk) }
+    noexcept->std::same_as<result<typename B::os_handle_type>>;
+    { backend.import_chunk(std::move(handle), size) }
+    noexcept->std::same_as<result<typename B::chunk_type>>;
+};
+
+/// Several devices reach the same addresses; each needs its own grant.
+template <class B>
+concept peer_access_backend = backend<B> && std::regular<typename B::device_type> &&
+    requires(B& backend, const B& constant, typename B::device_type device, address where, bytes size,
+             access allowed) {
+    { constant.can_reach(device) }
+    noexcept->std::same_as<bool>;
+    { backend.set_peer_access(where, size, allowed, device) }
+    noexcept->std::same_as<status>;
+};
+
+// ---- policies
+// -----------------------------------------------------------------------------------------------------
+
+/// What a growth policy decides from. `needed` ≤ `limit`, `mapped` ≤ `limit`.
+struct growth_state {
+    page_count mapped; ///< pages that are mapped now
+    page_count needed; ///< pages that the rows occupy after the operation
+    page_count limit;  ///< pages that the reservation has
+};
+
+/// How many pages to have mapped now. The answer is clamped to [needed, limit]; what lies beyond `needed` is
+/// a wish, given up when memory is short.
+template <class G>
+concept growth_policy = std::copyable<G> && requires(const G& policy, const growth_state& state) {
+    { policy.target(state) }
+    noexcept->std::same_as<page_count>;
+};
+
+/// A growth policy that also says how many pages a mapper thread should have mapped before they are needed.
+template <class G>
+concept look_ahead_policy = growth_policy<G> && requires(const G& policy, const growth_state& state) {
+    { policy.ahead(state) }
+    noexcept->std::same_as<page_count>;
+};
+
+/// How far an eviction policy looks before it decides which rows stay.
+enum class eviction_scope : std::uint8_t { tensor, layer, model };
+
+/// Chooses rows, never moves them.
+template <class E>
+concept eviction_policy = std::copyable<E> && requires {
+    { E::scope } -> std::convertible_to<eviction_scope>;
+};
+
+// ---- computation
+// --------------------------------------------------------------------------------------------------
+
+/// Runs `task(0) … task(tasks - 1)`, each exactly once, in any order and on any thread, and returns when all
+/// are done. Tasks do not throw.
+template <class X>
+concept task_executor = requires(X& executor, std::size_t tasks, void (&task)(std::size_t)) {
+    executor(tasks, task);
+};
+
+/// Attention over a `Problem` (queries, keys, values and outputs as views), its tasks handed to an
+/// `Executor`. A malformed problem is refused with a code before anything is written.
+template <class A, class Problem, class Executor>
+concept attention_policy = task_executor<Executor> &&
+    requires(const A& attention, const Problem& problem, Executor& executor) {
+    { attention(problem, executor) } -> std::same_as<status>;
+};
+
+} // namespace vtensor
