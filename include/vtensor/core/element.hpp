@@ -7,7 +7,6 @@
 
 #include <vtensor/core/config.hpp>
 
-#include <bit>
 #include <cstdint>
 #include <type_traits>
 
@@ -16,6 +15,8 @@ namespace vtensor {
 /// What a virtual tensor may hold: copied by bytes, because its pages are remapped and shared.
 template <class T>
 concept element = std::is_trivially_copyable_v<T> && std::is_object_v<T> && !std::is_const_v<T>;
+
+// __builtin_bit_cast is what std::bit_cast is made of; unlike it, it is also a device function under nvcc.
 
 /// IEEE 754 binary16, storage only.
 struct float16 {
@@ -34,7 +35,7 @@ struct bfloat16 {
 [[nodiscard]] VTENSOR_HOST_DEVICE constexpr float to_float(float value) noexcept { return value; }
 
 [[nodiscard]] VTENSOR_HOST_DEVICE constexpr float to_float(bfloat16 value) noexcept {
-    return std::bit_cast<float>(static_cast<std::uint32_t>(value.bits) << 16);
+    return __builtin_bit_cast(float, static_cast<std::uint32_t>(value.bits) << 16);
 }
 
 /// Exact: every binary16 value, subnormals, infinities and NaN included, is a binary32 value.
@@ -42,12 +43,12 @@ struct bfloat16 {
     const std::uint32_t sign = static_cast<std::uint32_t>(value.bits & 0x8000u) << 16;
     const std::uint32_t magnitude = value.bits & 0x7FFFu;
     if (magnitude >= 0x7C00u) // infinity, NaN
-        return std::bit_cast<float>(sign | 0x7F800000u | ((magnitude & 0x03FFu) << 13));
+        return __builtin_bit_cast(float, sign | 0x7F800000u | ((magnitude & 0x03FFu) << 13));
     if (magnitude < 0x0400u) { // zero and subnormals: units of 2^-24
         const float unsigned_value = static_cast<float>(magnitude) * 0x1p-24f;
         return sign != 0 ? -unsigned_value : unsigned_value;
     }
-    return std::bit_cast<float>(sign | ((magnitude << 13) + 0x38000000u));
+    return __builtin_bit_cast(float, sign | ((magnitude << 13) + 0x38000000u));
 }
 
 namespace detail {
@@ -70,13 +71,13 @@ template <class T>
     if constexpr (std::is_same_v<T, float>) {
         return value;
     } else if constexpr (std::is_same_v<T, bfloat16>) {
-        const auto bits = std::bit_cast<std::uint32_t>(value);
+        const auto bits = __builtin_bit_cast(std::uint32_t, value);
         if ((bits & 0x7FFFFFFFu) > 0x7F800000u)
             return bfloat16{static_cast<std::uint16_t>((bits >> 16) | 0x0040u)};
         return bfloat16{static_cast<std::uint16_t>(detail::shift_right_to_even(bits, 16))};
     } else {
         static_assert(std::is_same_v<T, float16>, "elements of attention are float, float16 or bfloat16");
-        const auto bits = std::bit_cast<std::uint32_t>(value);
+        const auto bits = __builtin_bit_cast(std::uint32_t, value);
         const auto sign = static_cast<std::uint16_t>((bits >> 16) & 0x8000u);
         const std::uint32_t magnitude = bits & 0x7FFFFFFFu;
         if (magnitude > 0x7F800000u)
