@@ -30,8 +30,7 @@ namespace vtensor {
 /// A piece of physical memory of one `host_backend`. The default value is no chunk.
 struct host_chunk {
     std::uint32_t index = 0;
-    std::uint32_t generation =
-        0; ///< 0 is never given out; a destroyed chunk's handle never becomes valid again
+    std::uint32_t generation = 0; ///< 0 is never given out; the handle of a destroyed chunk stays invalid
 
     friend constexpr bool operator==(host_chunk, host_chunk) noexcept = default;
 };
@@ -58,8 +57,7 @@ class host_backend {
             [](address where, bytes size) { ::munmap(where.to_pointer(), size.count()); });
     }
 
-    // ---- the contract
-    // -------------------------------------------------------------------------------------------
+    // ---- the contract ----
 
     [[nodiscard]] bytes granularity() const noexcept { return granularity_; }
 
@@ -166,14 +164,12 @@ class host_backend {
         return {};
     }
 
-    // ---- refinements
-    // --------------------------------------------------------------------------------------------
+    // ---- refinements ----
 
     [[nodiscard]] bool can_alias() const noexcept { return true; }
     [[nodiscard]] bool host_visible() const noexcept { return true; }
 
-    // ---- what is there
-    // ------------------------------------------------------------------------------------------
+    // ---- what is there ----
 
     /// Bytes of addresses that are reserved.
     [[nodiscard]] bytes reserved_bytes() const noexcept {

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A mapped range under a growth policy, on the caller's thread. It asks the policy how many pages to have,
+// clamps the answer, and gives up what is a wish when memory is short. The look-ahead kind is in
+// look_ahead_range.hpp.
+#pragma once
+
+#include <vtensor/core/concepts.hpp>
+#include <vtensor/memory/mapped_range.hpp>
+
+#include <algorithm>
+#include <memory>
+#include <new>
+#include <utility>
+
+namespace vtensor {
+
+namespace detail {
+
+/// True for the failures that asking for less may cure.
+[[nodiscard]] constexpr bool is_shortage(errc code) noexcept {
+    return code == errc::out_of_memory || code == errc::limit_exceeded || code == errc::too_many_mappings;
+}
+
+/// The policy's target for `needed` pages, within [needed, limit].
+template <class Pool, growth_policy Growth>
+[[nodiscard]] page_count target_of(const mapped_range<Pool>& range, const Growth& growth,
+                                   page_count needed) noexcept {
+    const page_count target = growth.target(growth_state{range.accessible(), needed, range.limit()});
+    return std::max(needed, std::min(target, range.limit()));
+}
+
+/// Makes the policy's target accessible, or at least what is needed, or changes nothing.
+template <class Pool, growth_policy Growth>
+[[nodiscard]] status grow_by_policy(mapped_range<Pool>& range, const Growth& growth,
+                                    page_count needed) noexcept {
+    if (needed <= range.accessible())
+        return {};
+    const page_count target = needed <= range.limit() ? target_of(range, growth, needed) : needed;
+    const status outcome = range.grow_to(target);
+    if (!outcome && target > needed && is_shortage(outcome.code()))
+        return range.grow_to(needed);
+    return outcome;
+}
+
+} // namespace detail
+
+/// Grows and shrinks when asked to, on the thread that asks. Used by one thread at a time.
+template <class Pool, growth_policy Growth>
+class grown_range {
+  public:
+    [[nodiscard]] static result<std::unique_ptr<grown_range>>
+    create(Pool& pool, page_count limit, owner_id owner, const Growth& growth) noexcept {
+        auto range = mapped_range<Pool>::create(pool, limit, owner);
+        if (!range)
+            return range.error();
+        std::unique_ptr<grown_range> made{new (std::nothrow) grown_range{*std::move(range), growth}};
+        if (made == nullptr)
+            return error{errc::out_of_memory, verb::construct, 0, bytes{sizeof(grown_range)}};
+        return made;
+    }
+
+    /// At least `needed` pages are accessible afterwards, or nothing changed.
+    [[nodiscard]] status require(page_count needed) noexcept {
+        return detail::grow_by_policy(range_, growth_, needed);
+    }
+    /// Only `needed` pages are in use: unmaps what the policy does not keep, or changes nothing.
+    [[nodiscard]] status settle(page_count needed) noexcept {
+        return range_.shrink_to(detail::target_of(range_, growth_, needed));
+    }
+    /// Unmaps everything beyond `needed` pages, or changes nothing.
+    [[nodiscard]] status trim(page_count needed) noexcept { return range_.shrink_to(needed); }
+
+    [[nodiscard]] address start() const noexcept { return range_.start(); }
+    [[nodiscard]] bytes page_size() const noexcept { return range_.page_size(); }
+    [[nodiscard]] bytes reserved_bytes() const noexcept { return range_.reserved_bytes(); }
+    [[nodiscard]] page_count accessible() const noexcept { return range_.accessible(); }
+    [[nodiscard]] page_count mapped() const noexcept { return range_.mapped(); }
+    [[nodiscard]] bool verify() const noexcept { return range_.verify(); }
+
+  private:
+    grown_range(mapped_range<Pool>&& range, const Growth& growth) noexcept
+        : range_{std::move(range)}, growth_{growth} {}
+
+    mapped_range<Pool> range_;
+    Growth growth_;
+};
+
+} // namespace vtensor

@@ -1,0 +1,301 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The tensor most users want: rows of a fixed shape in one contiguous range of addresses, with physical
+// memory behind just the rows that exist. It decides nothing about memory (growth policies do) and calls no
+// backend itself (the memory room does); it turns rows into pages and errors into exceptions.
+#pragma once
+
+#include <vtensor/core/concepts.hpp>
+#include <vtensor/memory/chunk_pool.hpp>
+#include <vtensor/memory/grown_range.hpp>
+#include <vtensor/memory/look_ahead_range.hpp>
+#include <vtensor/memory/mapper.hpp>
+#include <vtensor/policy/eviction/keep_all.hpp>
+#include <vtensor/policy/growth.hpp>
+#include <vtensor/row_shape.hpp>
+#include <vtensor/view.hpp>
+
+#include <algorithm>
+#include <cstddef>
+#include <limits>
+#include <memory>
+#include <mutex>
+#include <type_traits>
+#include <utility>
+
+namespace vtensor {
+
+namespace detail {
+
+/// Which range carries a growth policy out.
+template <class Pool, growth_policy Growth>
+struct range_under {
+    using type = grown_range<Pool, Growth>;
+};
+template <class Pool, look_ahead_policy Growth>
+struct range_under<Pool, Growth> {
+    using type = look_ahead_range<Pool, Growth>;
+};
+
+} // namespace detail
+
+/// What may be said of a tensor when it is made.
+struct tensor_options {
+    owner_id owner{}; ///< whose data it will hold, for pools that scrub between owners
+};
+
+/// A tensor in figures. `used` ≤ `mapped` ≤ `reserved`.
+struct tensor_stats {
+    std::size_t rows = 0;
+    std::size_t max_rows = 0;
+    bytes row{};      ///< one row
+    bytes used{};     ///< what the rows occupy
+    bytes mapped{};   ///< physical memory behind the tensor
+    bytes reserved{}; ///< addresses
+    bytes page{};
+};
+
+/// Rows × a fixed row shape; the leading dimension grows. Row 0 never moves: `data()` is constant for the
+/// life of the tensor, also when it is moved. New rows hold unspecified values (never another owner's, where
+/// the pool scrubs).
+///
+/// Used as a standard container: by one thread at a time, const operations by several. The pool, and with
+/// look-ahead growth the mapper, must outlive it. Every operation either does all of what it says or changes
+/// nothing. Each throwing operation has a `try_` twin that returns the error instead.
+template <element T, backend Backend, growth_policy Growth = growth::exact,
+          eviction_policy Eviction = eviction::keep_all,
+          mutex_type Mutex = std::conditional_t<look_ahead_policy<Growth>, std::mutex, no_mutex>>
+class virtual_tensor {
+    static constexpr bool looks_ahead = look_ahead_policy<Growth>;
+    static_assert(!looks_ahead || !std::is_same_v<Mutex, no_mutex>,
+                  "look-ahead growth shares the pool with the mapper thread: give the pool a mutex");
+
+  public:
+    using value_type = T;
+    using backend_type = Backend;
+    using growth_policy_type = Growth;
+    using eviction_policy_type = Eviction;
+    using pool_type = chunk_pool<Backend, Mutex>;
+
+    /// Reserves addresses for `max_rows` rows; maps nothing yet. Throws `bad_argument` where the shape or
+    /// `max_rows` is empty, `out_of_memory` where the addresses are not to be had.
+    virtual_tensor(pool_type& pool, row_shape shape, std::size_t max_rows, const Growth& growth = {},
+                   const tensor_options& options = {}) requires(!looks_ahead)
+        : virtual_tensor{try_create(pool, shape, max_rows, growth, options).value()} {}
+
+    /// The same for a growth policy that looks ahead, with the thread that maps for it.
+    virtual_tensor(pool_type& pool, mapper& thread, row_shape shape, std::size_t max_rows,
+                   const Growth& growth = {}, const tensor_options& options = {}) requires(looks_ahead)
+        : virtual_tensor{try_create(pool, thread, shape, max_rows, growth, options).value()} {}
+
+    [[nodiscard]] static result<virtual_tensor> try_create(pool_type& pool, row_shape shape,
+                                                           std::size_t max_rows, const Growth& growth = {},
+                                                           const tensor_options& options = {}) noexcept
+        requires(!looks_ahead) {
+        return make(pool, shape, max_rows,
+                    [&](page_count limit) { return range_type::create(pool, limit, options.owner, growth); });
+    }
+    [[nodiscard]] static result<virtual_tensor> try_create(pool_type& pool, mapper& thread, row_shape shape,
+                                                           std::size_t max_rows, const Growth& growth = {},
+                                                           const tensor_options& options = {}) noexcept
+        requires(looks_ahead) {
+        return make(pool, shape, max_rows, [&](page_count limit) {
+            return range_type::create(pool, limit, options.owner, growth, thread);
+        });
+    }
+
+    /// The moved-from tensor is empty, may be destroyed or assigned to, and refuses everything else.
+    virtual_tensor(virtual_tensor&& other) noexcept
+        : range_{std::move(other.range_)},
+          data_{std::exchange(other.data_, nullptr)},
+          rows_{std::exchange(other.rows_, 0)},
+          max_rows_{std::exchange(other.max_rows_, 0)},
+          shape_{other.shape_} {}
+    virtual_tensor& operator=(virtual_tensor&& other) noexcept {
+        range_ = std::move(other.range_);
+        data_ = std::exchange(other.data_, nullptr);
+        rows_ = std::exchange(other.rows_, 0);
+        max_rows_ = std::exchange(other.max_rows_, 0);
+        shape_ = other.shape_;
+        return *this;
+    }
+    ~virtual_tensor() = default;
+
+    // ---- rows ----
+
+    /// Sets the number of rows. Growing maps what is missing; shrinking unmaps what the growth policy does
+    /// not keep. O(pages mapped or unmapped). Refused with `limit_exceeded` beyond `max_rows()`.
+    [[nodiscard]] status try_resize(std::size_t rows) noexcept {
+        if (const status refusal = check(rows); !refusal)
+            return refusal;
+        const page_count needed = pages_of(rows);
+        const status outcome = rows > rows_ ? range_->require(needed) : range_->settle(needed);
+        if (outcome)
+            rows_ = rows;
+        return outcome;
+    }
+    void resize(std::size_t rows) { throw_if_failed(try_resize(rows)); }
+
+    /// Adds `count` rows at the end: a view of them, to be filled.
+    [[nodiscard]] result<tensor_view<T, 2>> try_append(std::size_t count) noexcept {
+        if (count > max_rows_ - rows_)
+            return refuse(errc::limit_exceeded, verb::grow, count);
+        const std::size_t first = rows_;
+        if (const status outcome = try_resize(rows_ + count); !outcome)
+            return outcome;
+        return flat(data_).rows(first, count);
+    }
+    tensor_view<T, 2> append(std::size_t count) { return try_append(count).value(); }
+
+    /// Maps the memory of `rows` rows without adding them, so that growing to `rows` cannot fail afterwards.
+    /// `trim` undoes it.
+    [[nodiscard]] status try_prepare(std::size_t rows) noexcept {
+        if (const status refusal = check(rows); !refusal)
+            return refusal;
+        return range_->require(pages_of(rows));
+    }
+    void prepare(std::size_t rows) { throw_if_failed(try_prepare(rows)); }
+
+    /// Unmaps everything that the rows do not occupy, whatever the growth policy would keep.
+    [[nodiscard]] status try_trim() noexcept {
+        if (const status refusal = check(rows_); !refusal)
+            return refusal;
+        return range_->trim(pages_of(rows_));
+    }
+    void trim() { throw_if_failed(try_trim()); }
+
+    // ---- what a kernel receives ----
+
+    /// The address of row 0.
+    [[nodiscard]] T* data() noexcept { return data_; }
+    [[nodiscard]] const T* data() const noexcept { return data_; }
+
+    /// [rows, elements of a row] for `Rank` 2; for the rank of the shape plus one, [rows, shape…]; anything
+    /// else is refused with `invalid_argument`.
+    template <std::size_t Rank = 2>
+    [[nodiscard]] result<tensor_view<T, Rank>> try_view() noexcept {
+        return shaped<Rank>(data_);
+    }
+    template <std::size_t Rank = 2>
+    [[nodiscard]] result<tensor_view<const T, Rank>> try_view() const noexcept {
+        return shaped<Rank>(static_cast<const T*>(data_));
+    }
+    template <std::size_t Rank = 2>
+    [[nodiscard]] tensor_view<T, Rank> view() {
+        return try_view<Rank>().value();
+    }
+    template <std::size_t Rank = 2>
+    [[nodiscard]] tensor_view<const T, Rank> view() const {
+        return try_view<Rank>().value();
+    }
+
+    // ---- figures ----
+
+    [[nodiscard]] std::size_t rows() const noexcept { return rows_; }
+    [[nodiscard]] std::size_t max_rows() const noexcept { return max_rows_; }
+    /// Rows that fit into the memory that is mapped now.
+    [[nodiscard]] std::size_t mapped_rows() const noexcept {
+        return range_ ? std::min(max_rows_, accessible_bytes() / row_bytes()) : 0;
+    }
+    [[nodiscard]] const row_shape& shape() const noexcept { return shape_; }
+    [[nodiscard]] bytes row_bytes() const noexcept { return bytes{shape_.size() * sizeof(T)}; }
+    /// Physical memory behind the tensor.
+    [[nodiscard]] bytes mapped_bytes() const noexcept {
+        return range_ ? range_->mapped() * range_->page_size() : bytes{0};
+    }
+    /// Addresses of the tensor.
+    [[nodiscard]] bytes reserved_bytes() const noexcept {
+        return range_ ? range_->reserved_bytes() : bytes{0};
+    }
+    [[nodiscard]] tensor_stats stats() const noexcept {
+        return {rows_,
+                max_rows_,
+                row_bytes(),
+                row_bytes() * rows_,
+                mapped_bytes(),
+                reserved_bytes(),
+                range_ ? range_->page_size() : bytes{0}};
+    }
+
+    /// Why the mapper thread could not map ahead; ok where it could. See look_ahead_range.hpp.
+    [[nodiscard]] status look_ahead_status() const noexcept requires(looks_ahead) {
+        return range_ ? range_->look_ahead_status() : status{};
+    }
+
+    /// Checks the tensor's book-keeping, O(pages).
+    [[nodiscard]] bool verify() const noexcept {
+        return range_ == nullptr ||
+               (range_->verify() && pages_of(rows_) <= range_->accessible() && rows_ <= max_rows_);
+    }
+
+  private:
+    using range_type = typename detail::range_under<pool_type, Growth>::type;
+
+    virtual_tensor(std::unique_ptr<range_type> range, row_shape shape, std::size_t max_rows) noexcept
+        : range_{std::move(range)},
+          data_{range_->start().template to_pointer<T>()},
+          max_rows_{max_rows},
+          shape_{shape} {}
+
+    template <class MakeRange>
+    static result<virtual_tensor> make(pool_type& pool, const row_shape& shape, std::size_t max_rows,
+                                       MakeRange make_range) noexcept {
+        const std::size_t row_elements = shape.size();
+        if (row_elements == 0 || max_rows == 0)
+            return error{errc::invalid_argument, verb::construct, 0, bytes{0}};
+        constexpr std::size_t most = std::numeric_limits<std::size_t>::max() / 2;
+        if (row_elements > most / sizeof(T) || max_rows > most / (row_elements * sizeof(T)))
+            return error{errc::out_of_addresses, verb::construct, 0, bytes{most}};
+        auto range = make_range(pages_for(bytes{row_elements * sizeof(T) * max_rows}, pool.chunk_size()));
+        if (!range)
+            return range.error();
+        return virtual_tensor{*std::move(range), shape, max_rows};
+    }
+
+    [[nodiscard]] error refuse(errc code, verb where, std::size_t rows) const noexcept {
+        return error{code, where, 0, row_bytes() * rows};
+    }
+    [[nodiscard]] status check(std::size_t rows) const noexcept {
+        if (range_ == nullptr)
+            return error{errc::invalid_argument, verb::grow, 0, bytes{0}};
+        return rows <= max_rows_ ? status{} : status{refuse(errc::limit_exceeded, verb::grow, rows)};
+    }
+    [[nodiscard]] page_count pages_of(std::size_t rows) const noexcept {
+        return pages_for(row_bytes() * rows, range_->page_size());
+    }
+    [[nodiscard]] bytes accessible_bytes() const noexcept {
+        return range_->accessible() * range_->page_size();
+    }
+
+    template <class U>
+    [[nodiscard]] tensor_view<U, 2> flat(U* data) const noexcept {
+        return make_view(data, rows_, shape_.size());
+    }
+    template <std::size_t Rank, class U>
+    [[nodiscard]] result<tensor_view<U, Rank>> shaped(U* data) const noexcept {
+        if constexpr (Rank == 2) {
+            return flat(data);
+        } else {
+            if (Rank != shape_.rank() + 1)
+                return error{errc::invalid_argument, verb::view, 0, bytes{0}};
+            tensor_view<U, Rank> view;
+            view.data = data;
+            view.extents[0] = rows_;
+            view.strides[0] = static_cast<std::ptrdiff_t>(shape_.size());
+            for (std::size_t dimension = 1; dimension < Rank; ++dimension) {
+                view.extents[dimension] = shape_[dimension - 1];
+                view.strides[dimension] =
+                    view.strides[dimension - 1] / static_cast<std::ptrdiff_t>(shape_[dimension - 1]);
+            }
+            return view;
+        }
+    }
+
+    std::unique_ptr<range_type> range_;
+    T* data_ = nullptr;
+    std::size_t rows_ = 0;
+    std::size_t max_rows_ = 0;
+    row_shape shape_;
+};
+
+} // namespace vtensor
