@@ -30,8 +30,7 @@ enum class page_state : std::uint8_t {
 /// What a mapped range allows.
 enum class access : std::uint8_t { none, read, read_write };
 
-// ---- backends
-// -----------------------------------------------------------------------------------------------------
+// ---- backends ----
 
 /// A handle to physical memory: a small value that compares equal to its copies. The default value is no
 /// chunk.
@@ -125,8 +124,7 @@ concept peer_access_backend = backend<B> && std::regular<typename B::device_type
     noexcept->std::same_as<status>;
 };
 
-// ---- policies
-// -----------------------------------------------------------------------------------------------------
+// ---- policies ----
 
 /// What a growth policy decides from. `needed` ≤ `limit`, `mapped` ≤ `limit`.
 struct growth_state {
@@ -159,8 +157,7 @@ concept eviction_policy = std::copyable<E> && requires {
     { E::scope } -> std::convertible_to<eviction_scope>;
 };
 
-// ---- computation
-// --------------------------------------------------------------------------------------------------
+// ---- computation ----
 
 /// Runs `task(0) … task(tasks - 1)`, each exactly once, in any order and on any thread, and returns when all
 /// are done. Tasks do not throw.
