@@ -38,9 +38,10 @@ struct host_chunk {
 /// Linux memory as a backend. Verbs may be called from any thread (one mutex). Not movable: pools and tensors
 /// point at it and must be gone before it. What was left reserved or created goes with it.
 ///
-/// Cost: `map` is one mmap, `set_access` one mprotect, `unmap` one mmap, however many chunks the range spans;
-/// the book-keeping is O(log n). Every run of a tensor's pages whose chunks are not neighbours in the memory
-/// file is a mapping of its own to the kernel, which allows `vm.max_map_count` of them (65,530 by default).
+/// Cost: `map` is book-keeping, O(log n). The first `set_access` is one mmap for every run of chunks that are
+/// neighbours in the memory file, a later one a single mprotect; `unmap` is one mmap. Every such run is a
+/// mapping of its own to the kernel, which allows `vm.max_map_count` of them (65,530 by default); beyond that
+/// `set_access` fails with `errc::too_many_mappings`, as it does on a device.
 class host_backend {
   public:
     using chunk_type = host_chunk;
@@ -115,10 +116,9 @@ class host_backend {
         if (const errc refusal = table_.add_mapping(where, {chunk.index, size, access::none});
             refusal != errc::ok)
             return refuse(refusal, verb::map, size);
-        int native = 0;
-        if (mappings_ >= max_mappings_ || (native = map_file(where, *record)) != 0) {
+        if (mappings_ >= max_mappings_) {
             table_.remove_mapping(where, size);
-            return refuse(errc::too_many_mappings, verb::map, size, native);
+            return refuse(errc::too_many_mappings, verb::map, size);
         }
         ++record->mappings;
         ++mappings_;
@@ -135,13 +135,14 @@ class host_backend {
         const auto covered = table_.cover(where, size);
         if (covered.refusal != errc::ok)
             return refuse(covered.refusal, verb::set_access, size);
-        if (::mprotect(where.to_pointer(), size.count(), protection(allowed)) != 0) {
-            const int native = errno;
-            restore_access(covered); // the kernel may have changed some of the mappings before it gave up
+        if (const int native = apply(covered, allowed); native != 0) {
+            restore(covered); // the kernel may have changed some of the mappings before it gave up
             return refuse(errc::too_many_mappings, verb::set_access, size, native);
         }
-        for (auto entry = covered.first; entry != covered.last; ++entry)
+        for (auto entry = covered.first; entry != covered.last; ++entry) {
+            entry->second.installed = entry->second.installed || allowed != access::none;
             entry->second.allowed = allowed;
+        }
         return {};
     }
 
@@ -335,12 +336,56 @@ class host_backend {
             unused_records_.push_back(static_cast<std::uint32_t>(index));
     }
 
-    /// 0, or errno.
-    int map_file(address where, const chunk_record& record) noexcept {
-        return ::mmap(where.to_pointer(), record.size.count(), PROT_NONE, MAP_SHARED | MAP_FIXED,
-                      file_.descriptor(), static_cast<off_t>(record.offset)) == MAP_FAILED
-                   ? errno
-                   : 0;
+    // The kernel is told of a mapping when access to it is first granted: until then its addresses are
+    // PROT_NONE either way, and mappings whose chunks are neighbours in the file cost one call for all of
+    // them.
+
+    /// Gives the mappings the access. 0, or errno after doing a part of it.
+    int apply(const host::range_table::covered& covered, access allowed) const noexcept {
+        for (auto entry = covered.first; entry != covered.last;) {
+            const bool installed = entry->second.installed;
+            const std::size_t offset = chunks_[entry->second.chunk].offset;
+            const address start = entry->first;
+            bytes run{0};
+            do {
+                run += entry->second.size;
+                ++entry;
+            } while (entry != covered.last && entry->second.installed == installed &&
+                     (installed || chunks_[entry->second.chunk].offset == offset + run.count()));
+            int native = 0;
+            if (installed)
+                native = protect(start, run, allowed);
+            else if (allowed != access::none)
+                native = install(start, run, offset, allowed);
+            if (native != 0)
+                return native;
+        }
+        return 0;
+    }
+
+    /// Puts the mappings back to what the table says of them, as far as the kernel lets us.
+    void restore(const host::range_table::covered& covered) const noexcept {
+        for (auto entry = covered.first; entry != covered.last; ++entry) {
+            if (entry->second.installed)
+                static_cast<void>(protect(entry->first, entry->second.size, entry->second.allowed));
+            else
+                static_cast<void>(make_reserved(entry->first, entry->second.size));
+        }
+    }
+
+    int install(address where, bytes size, std::size_t offset, access allowed) const noexcept {
+        const void* const got =
+            ::mmap(where.to_pointer(), size.count(), protection(allowed), MAP_SHARED | MAP_FIXED,
+                   file_.descriptor(), static_cast<off_t>(offset));
+        return got == MAP_FAILED ? errno : 0;
+    }
+    static int protect(address where, bytes size, access allowed) noexcept {
+        return ::mprotect(where.to_pointer(), size.count(), protection(allowed)) != 0 ? errno : 0;
+    }
+    static int make_reserved(address where, bytes size) noexcept {
+        const void* const got =
+            ::mmap(where.to_pointer(), size.count(), PROT_NONE, reserved_flags | MAP_FIXED, -1, 0);
+        return got == MAP_FAILED ? errno : 0;
     }
 
     void forget_mapping(const host::mapping& entry) noexcept {
@@ -348,12 +393,6 @@ class host_backend {
         --mappings_;
         if (--record.mappings == 0 && record.given_up)
             free_chunk(entry.chunk);
-    }
-
-    void restore_access(const host::range_table::covered& covered) noexcept {
-        for (auto entry = covered.first; entry != covered.last; ++entry)
-            ::mprotect(entry->first.to_pointer(), entry->second.size.count(),
-                       protection(entry->second.allowed));
     }
 
     bytes page_;

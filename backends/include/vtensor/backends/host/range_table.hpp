@@ -18,6 +18,7 @@ struct mapping {
     std::size_t chunk = 0; ///< which, in the numbering of the owner of the table
     bytes size{};
     access allowed = access::none;
+    bool installed = false; ///< the kernel knows of it; until access is first granted only this table does
 };
 
 /// One reserved range and what is mapped in it, by address.
