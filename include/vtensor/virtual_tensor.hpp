@@ -112,11 +112,13 @@ class virtual_tensor {
           max_rows_{std::exchange(other.max_rows_, 0)},
           shape_{other.shape_} {}
     virtual_tensor& operator=(virtual_tensor&& other) noexcept {
-        range_ = std::move(other.range_);
-        data_ = std::exchange(other.data_, nullptr);
-        rows_ = std::exchange(other.rows_, 0);
-        max_rows_ = std::exchange(other.max_rows_, 0);
-        shape_ = other.shape_;
+        if (this != &other) {
+            range_ = std::move(other.range_);
+            data_ = std::exchange(other.data_, nullptr);
+            rows_ = std::exchange(other.rows_, 0);
+            max_rows_ = std::exchange(other.max_rows_, 0);
+            shape_ = other.shape_;
+        }
         return *this;
     }
     ~virtual_tensor() = default;
