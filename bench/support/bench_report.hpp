@@ -1,167 +1,258 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What every benchmark prints and writes: one record a case and metric, with the limit it is compared to, as
-// an aligned table and, with `--json FILE`, as JSON. A figure only means something beside the limit measured
-// in the same run.
+// What every bench shares: timing by interleaved repeats, the table on the terminal and the file of
+// `--json FILE`. It knows nothing of what is measured.
+//
+// {"bench": …, "machine": …, "records": [{"case": …, "metric": …, "value": …, "unit": …, "limit": …, "ratio":
+// …,
+//                                         "spread": …, "repeats": …}]}
+//
+// `limit` is what was measured in the same run and bounds the case, `ratio` the figure that the bar speaks
+// of; either is null where there is none. `spread` is half the distance between the quartiles, as a share of
+// the median.
 #pragma once
 
-#include <nlohmann/json.hpp>
-
 #include <algorithm>
+#include <array>
+#include <chrono>
+#include <cmath>
+#include <cstddef>
 #include <cstdio>
-#include <cstdlib>
 #include <fstream>
 #include <iostream>
+#include <optional>
+#include <sstream>
 #include <string>
 #include <string_view>
 #include <thread>
 #include <utility>
 #include <vector>
 
-namespace bench {
+namespace vtensor::bench {
 
-/// The middle and the spread of repeated measurements.
-struct sample {
-    double median = 0;
-    double low = 0;  ///< 10th percentile
-    double high = 0; ///< 90th percentile
-};
+// ---- timing ----
 
-[[nodiscard]] inline sample summarise(std::vector<double> values) {
-    std::sort(values.begin(), values.end());
-    const auto at = [&](double share) {
-        return values[static_cast<std::size_t>(share * static_cast<double>(values.size() - 1) + 0.5)];
-    };
-    return {at(0.5), at(0.1), at(0.9)};
-}
-
-/// Divides pairwise, so that a slow minute hits both sides of a ratio alike.
-[[nodiscard]] inline std::vector<double> ratios(const std::vector<double>& values,
-                                                const std::vector<double>& limits) {
-    std::vector<double> result(values.size());
-    std::transform(values.begin(), values.end(), limits.begin(), result.begin(),
-                   [](double a, double b) { return a / b; });
-    return result;
-}
-
-struct record {
-    std::string name; ///< the case
-    std::string metric;
-    double value = 0;
-    std::string unit;
-    double limit = 0; ///< what the same run allows at best, or the peer; 0 where there is none
-    double ratio = 0; ///< the figure that a bar speaks of; 0 where there is none
-    std::string note; ///< spread, or what limit and ratio are
-};
-
-/// Collects records, prints them, writes them. Exits with 2 and one line where the options are wrong.
-class report {
+/// Repeated measurements of one thing.
+class samples {
   public:
-    report(std::string bench, int argc, char** argv) : bench_{std::move(bench)} {
-        for (int index = 1; index < argc; ++index) {
-            if (std::string_view{argv[index]} == "--json" && index + 1 < argc) {
-                json_path_ = argv[++index];
-            } else {
-                std::cerr << bench_ << ": unknown option '" << argv[index] << "'; usage: " << bench_
-                          << " [--json FILE]\n";
-                std::exit(2);
-            }
-        }
-        std::cout << bench_ << " on " << machine() << std::endl;
-    }
+    samples() = default;
+    explicit samples(std::vector<double> values) : sorted_{std::move(values)} { std::ranges::sort(sorted_); }
 
-    void add(record measured) {
-        std::cerr << "  " << measured.name << ": done\n";
-        records_.push_back(std::move(measured));
-    }
-
-    /// Prints the table and writes the file. The exit status of the program.
-    int finish() const {
-        print();
-        return json_path_.empty() || write() ? 0 : 2;
-    }
-
-    /// Processor, cores and memory, as the system names them.
-    [[nodiscard]] static std::string machine() {
-        std::string name = "unknown processor";
-        std::ifstream cpuinfo{"/proc/cpuinfo"};
-        for (std::string line; std::getline(cpuinfo, line);) {
-            if (line.starts_with("model name")) {
-                name = line.substr(line.find(':') + 2);
-                break;
-            }
-        }
-        unsigned long kib = 0;
-        std::ifstream meminfo{"/proc/meminfo"};
-        for (std::string word; meminfo >> word;) {
-            if (word == "MemTotal:") {
-                meminfo >> kib;
-                break;
-            }
-        }
-        return name + ", " + std::to_string(std::thread::hardware_concurrency()) + " cores, " +
-               std::to_string((kib + 524288) / 1048576) + " GiB";
+    [[nodiscard]] std::size_t count() const noexcept { return sorted_.size(); }
+    [[nodiscard]] double median() const noexcept { return quantile(0.5); }
+    /// Half the distance between the quartiles, as a share of the median.
+    [[nodiscard]] double spread() const noexcept {
+        return median() == 0 ? 0 : (quantile(0.75) - quantile(0.25)) / 2 / std::abs(median());
     }
 
   private:
+    [[nodiscard]] double quantile(double share) const noexcept {
+        if (sorted_.empty())
+            return 0;
+        const double place = share * static_cast<double>(sorted_.size() - 1);
+        const auto below = static_cast<std::size_t>(place);
+        const std::size_t above = std::min(below + 1, sorted_.size() - 1);
+        return std::lerp(sorted_[below], sorted_[above], place - static_cast<double>(below));
+    }
+
+    std::vector<double> sorted_;
+};
+
+/// Seconds of several pieces of work, by round, so that one round's figures can be compared.
+template <std::size_t Works>
+class rounds {
+  public:
+    explicit rounds(std::size_t repeats) : seconds_(repeats) {}
+
+    [[nodiscard]] std::array<double, Works>& operator[](std::size_t round) { return seconds_[round]; }
+
+    /// Seconds of the work at `index`.
+    [[nodiscard]] samples seconds(std::size_t index) const {
+        return collect([=](const auto& round) { return round[index]; });
+    }
+    /// Time of `one` divided by the time of `other`, round by round: what drifts slowly cancels.
+    [[nodiscard]] samples ratio(std::size_t one, std::size_t other) const {
+        return collect([=](const auto& round) { return round[one] / round[other]; });
+    }
+
+  private:
+    template <class Figure>
+    [[nodiscard]] samples collect(Figure figure) const {
+        std::vector<double> values;
+        values.reserve(seconds_.size());
+        for (const auto& round : seconds_)
+            values.push_back(figure(round));
+        return samples{std::move(values)};
+    }
+
+    std::vector<std::array<double, Works>> seconds_;
+};
+
+/// Runs the pieces of work in turn, `repeats` times each after one warm-up round, so that a disturbance meets
+/// all of them.
+template <class... Work>
+[[nodiscard]] rounds<sizeof...(Work)> interleave(std::size_t repeats, Work&&... works) {
+    using clock = std::chrono::steady_clock;
+    const auto seconds_of = [](auto& work) {
+        const auto start = clock::now();
+        work();
+        return std::chrono::duration<double>(clock::now() - start).count();
+    };
+    (works(), ...);
+    rounds<sizeof...(Work)> timed{repeats};
+    for (std::size_t round = 0; round < repeats; ++round)
+        timed[round] = {seconds_of(works)...};
+    return timed;
+}
+
+/// Keeps the compiler from leaving out what computes `value`.
+template <class T>
+void keep(const T& value) {
+    asm volatile("" : : "g"(&value) : "memory");
+}
+
+// ---- reporting ----
+
+/// The processor, its threads, the memory and the compiler, in one line.
+[[nodiscard]] inline std::string machine_description() {
+    const auto value_after = [](const char* file, std::string_view key) -> std::string {
+        std::ifstream lines{file};
+        for (std::string line; std::getline(lines, line);) {
+            if (!line.starts_with(key))
+                continue;
+            const std::size_t colon = line.find(':');
+            const std::size_t start = line.find_first_not_of(" \t", colon + 1);
+            return start == std::string::npos ? "" : line.substr(start);
+        }
+        return "unknown";
+    };
+    std::ostringstream text;
+    text << value_after("/proc/cpuinfo", "model name") << " (family "
+         << value_after("/proc/cpuinfo", "cpu family") << ", model "
+         << value_after("/proc/cpuinfo", "model\t") << "), " << std::thread::hardware_concurrency()
+         << " threads, " << value_after("/proc/meminfo", "MemTotal") << " memory, "
+#if defined(__clang__)
+         << "clang " << __clang_major__ << '.' << __clang_minor__;
+#elif defined(__GNUC__)
+         << "gcc " << __GNUC__ << '.' << __GNUC_MINOR__;
+#else
+         << "unknown compiler";
+#endif
+    return text.str();
+}
+
+/// One line of the table.
+struct record {
+    std::string name;   ///< the case
+    std::string metric; ///< what `value` counts: "read bandwidth", "time"
+    double value = 0;
+    std::string unit;
+    std::optional<double> limit{}; ///< in `unit`, measured in the same run
+    std::optional<double> ratio{};
+    double spread = 0;       ///< of `value`, or of `ratio` where that is measured round by round
+    std::size_t repeats = 1; ///< how many measurements the medians are of
+};
+
+/// Collects records, shows them and writes them.
+class report {
+  public:
+    explicit report(std::string name) : name_{std::move(name)} {}
+
+    void add(record line) { records_.push_back(std::move(line)); }
+
+    /// The table, as plain text.
+    void print(std::ostream& out) const {
+        out << name_ << " on " << machine_description() << '\n';
+        print_row(out, "case", "metric", "value", "unit", "limit", "ratio", "spread");
+        for (const record& line : records_)
+            print_row(out, line.name, line.metric, number(line.value), line.unit,
+                      line.limit ? number(*line.limit) : "", line.ratio ? number(*line.ratio) : "",
+                      "±" + number(line.spread * 100) + " %");
+    }
+
+    /// The same as one JSON object.
+    void write_json(std::ostream& out) const {
+        out << "{\"bench\": " << quoted(name_) << ", \"machine\": " << quoted(machine_description())
+            << ", \"records\": [";
+        const char* separator = "\n  ";
+        for (const record& line : records_) {
+            out << separator << "{\"case\": " << quoted(line.name) << ", \"metric\": " << quoted(line.metric)
+                << ", \"value\": " << json(line.value) << ", \"unit\": " << quoted(line.unit)
+                << ", \"limit\": " << json(line.limit) << ", \"ratio\": " << json(line.ratio)
+                << ", \"spread\": " << json(line.spread) << ", \"repeats\": " << line.repeats << '}';
+            separator = ",\n  ";
+        }
+        out << "\n]}\n";
+    }
+
+    /// Shows the table and, where `json_file` is not empty, writes the file. Returns what main() returns.
+    [[nodiscard]] int finish(const std::string& json_file) const {
+        print(std::cout);
+        if (json_file.empty())
+            return 0;
+        std::ofstream file{json_file};
+        write_json(file);
+        file.flush();
+        if (file)
+            return 0;
+        std::cerr << name_ << ": cannot write " << json_file << '\n';
+        return 2;
+    }
+
+  private:
+    static void print_row(std::ostream& out, std::string_view name, std::string_view metric,
+                          std::string_view value, std::string_view unit, std::string_view limit,
+                          std::string_view ratio, std::string_view spread) {
+        const auto cell = [&out](std::string_view text, std::size_t width, bool right) {
+            // "±" is two bytes wide and one column.
+            const std::size_t columns = text.size() - (text.starts_with("±") ? 1 : 0);
+            const std::string padding(width > columns ? width - columns : 0, ' ');
+            out << (right ? padding : "") << text << (right ? "" : padding) << "  ";
+        };
+        cell(name, 30, false);
+        cell(metric, 16, false);
+        cell(value, 10, true);
+        cell(unit, 9, false);
+        cell(limit, 10, true);
+        cell(ratio, 8, true);
+        cell(spread, 9, true);
+        out << '\n';
+    }
+
     static std::string number(double value) {
-        if (value == 0)
-            return "-";
-        char text[32];
-        const double size = value < 0 ? -value : value;
-        std::snprintf(text, sizeof text,
-                      size >= 1000  ? "%.0f"
-                      : size >= 100 ? "%.1f"
-                      : size >= 0.1 ? "%.3f"
-                                    : "%.3g",
-                      value);
-        return text;
+        std::array<char, 32> text{};
+        std::snprintf(text.data(), text.size(), "%.4g", value);
+        return text.data();
     }
 
-    void print() const {
-        std::vector<std::vector<std::string>> rows{
-            {"case", "metric", "value", "unit", "limit", "ratio", "note"}};
-        for (const record& entry : records_)
-            rows.push_back({entry.name, entry.metric, number(entry.value), entry.unit, number(entry.limit),
-                            number(entry.ratio), entry.note});
-        std::vector<std::size_t> widths(rows.front().size(), 0);
-        for (const auto& row : rows)
-            for (std::size_t column = 0; column < row.size(); ++column)
-                widths[column] = std::max(widths[column], row[column].size());
-        for (const auto& row : rows) {
-            for (std::size_t column = 0; column < row.size(); ++column) {
-                const std::string padding(widths[column] - row[column].size(), ' ');
-                const bool is_number = column == 2 || column == 4 || column == 5;
-                std::cout << (is_number ? padding + row[column] : row[column] + padding) << "  ";
-            }
-            std::cout << '\n';
+    static std::string json(std::optional<double> value) {
+        if (!value || !std::isfinite(*value))
+            return "null";
+        std::array<char, 32> text{};
+        std::snprintf(text.data(), text.size(), "%.6g", *value);
+        return text.data();
+    }
+
+    static std::string quoted(std::string_view text) {
+        std::string out = "\"";
+        for (const char letter : text) {
+            if (letter == '"' || letter == '\\')
+                out += '\\';
+            out += static_cast<unsigned char>(letter) < 0x20 ? ' ' : letter;
         }
+        return out + '"';
     }
 
-    bool write() const {
-        nlohmann::ordered_json json{
-            {"bench", bench_}, {"machine", machine()}, {"records", nlohmann::ordered_json::array()}};
-        for (const record& entry : records_)
-            json["records"].push_back({{"case", entry.name},
-                                       {"metric", entry.metric},
-                                       {"value", entry.value},
-                                       {"unit", entry.unit},
-                                       {"limit", entry.limit},
-                                       {"ratio", entry.ratio},
-                                       {"note", entry.note}});
-        std::ofstream file{json_path_};
-        file << json.dump(2) << '\n';
-        if (!file.flush()) {
-            std::cerr << bench_ << ": cannot write '" << json_path_
-                      << "'; is the folder there and writable?\n";
-            return false;
-        }
-        return true;
-    }
-
-    std::string bench_;
-    std::string json_path_;
+    std::string name_;
     std::vector<record> records_;
 };
 
-} // namespace bench
+/// The one option that all benches have: the file behind `--json`, or nothing where it is not given.
+[[nodiscard]] inline std::string json_option(int count, char** arguments) {
+    for (int index = 1; index + 1 < count; ++index)
+        if (std::string_view{arguments[index]} == "--json")
+            return arguments[index + 1];
+    return {};
+}
+
+} // namespace vtensor::bench
