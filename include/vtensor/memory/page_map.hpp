@@ -11,6 +11,7 @@
 #include <new>
 #include <optional>
 #include <span>
+#include <utility>
 #include <vector>
 
 namespace vtensor {
@@ -21,6 +22,15 @@ template <backend Backend>
 class page_map {
   public:
     using chunk = pooled_chunk<Backend>;
+
+    page_map() noexcept = default;
+    /// The moved-from map is empty.
+    page_map(page_map&& other) noexcept
+        : chunks_{std::move(other.chunks_)},
+          mapped_{std::exchange(other.mapped_, page_count{})},
+          accessible_{std::exchange(other.accessible_, page_count{})} {}
+    page_map& operator=(page_map&&) = delete;
+    ~page_map() = default;
 
     [[nodiscard]] page_count mapped() const noexcept { return mapped_; }
     [[nodiscard]] page_count accessible() const noexcept { return accessible_; }
