@@ -12,6 +12,7 @@
 
 #include <cstddef>
 #include <cstring>
+#include <limits>
 #include <span>
 
 namespace vtensor {
@@ -26,6 +27,9 @@ class mapped_range {
 
     /// Reserves addresses for `limit` pages. Nothing is mapped yet.
     [[nodiscard]] static result<mapped_range> create(Pool& pool, page_count limit, owner_id owner) noexcept {
+        constexpr std::size_t most = std::numeric_limits<std::size_t>::max();
+        if (limit.count() > most / pool.chunk_size().count())
+            return error{errc::out_of_addresses, verb::reserve, 0, bytes{most}};
         auto addresses = reservation<backend_type>::create(pool.backend(), limit * pool.chunk_size());
         if (!addresses)
             return addresses.error();
