@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "app/generate.hpp"
+
+#include "io/input_error.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <span>
+#include <string>
+
+namespace decoder {
+
+namespace {
+
+class stopwatch {
+  public:
+    [[nodiscard]] double seconds() const {
+        return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
+    }
+
+  private:
+    std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+};
+
+void require(const vtensor::status& outcome, const std::string& when) {
+    if (!outcome)
+        refuse("the KV cache could not grow " + when + ": " + to_string(outcome.error()) +
+               "; raise --kv-limit, lower --max-tokens, or free memory");
+}
+
+void prefill(llama& model, kv_cache& cache, const generation_request& request, std::span<float> logits,
+             thread_pool& threads) {
+    const std::span<const int> prompt{request.prompt};
+    for (std::size_t done = 0; done < prompt.size();) {
+        const auto chunk = prompt.subspan(done, std::min(request.prefill_chunk, prompt.size() - done));
+        done += chunk.size();
+        const auto wanted = done == prompt.size() ? logits : std::span<float>{};
+        require(model.try_step(cache, chunk, wanted, threads),
+                "to the " + std::to_string(done) + " tokens of the prompt");
+    }
+}
+
+} // namespace
+
+generation generate(llama& model, kv_cache& cache, const generation_request& request, thread_pool& threads,
+                    const std::function<void(int)>& on_token) {
+    generation out;
+    std::vector<float> logits(model.config().vocabulary);
+    const stopwatch prefill_time;
+    prefill(model, cache, request, logits, threads);
+    out.prefill_seconds = prefill_time.seconds();
+
+    sampler choose{request.how};
+    const auto& ends = model.config().eos_tokens;
+    const stopwatch decode_time;
+    while (true) {
+        const int token = choose.choose(logits);
+        if (std::find(ends.begin(), ends.end(), token) != ends.end()) {
+            out.stopped = stop_reason::end_token;
+            break;
+        }
+        out.tokens.push_back(token);
+        on_token(token);
+        if (out.tokens.size() == request.max_tokens)
+            break;
+        require(model.try_step(cache, std::span{&token, 1}, logits, threads),
+                "after " + std::to_string(out.tokens.size()) + " generated tokens");
+        ++out.decode_steps;
+    }
+    out.decode_seconds = decode_time.seconds();
+    return out;
+}
+
+} // namespace decoder

@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "app/options.hpp"
+
+#include "io/file.hpp"
+#include "io/input_error.hpp"
+
+#include <vtensor/core/config.hpp>
+
+#include <CLI/CLI.hpp>
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <cmath>
+#include <limits>
+#include <thread>
+
+namespace decoder {
+
+namespace {
+
+constexpr std::size_t largest_prompt = 64U << 20;
+constexpr std::array growth_names{"exact", "fixed", "geometric", "look-ahead"};
+constexpr std::array type_names{"f32", "f16", "bf16"};
+
+template <class Names>
+std::vector<std::string> words_of(const Names& names) {
+    return {names.begin(), names.end()};
+}
+
+template <class Enum, class Names>
+Enum value_of(const std::string& word, const Names& names) {
+    return static_cast<Enum>(std::find(names.begin(), names.end(), word) - names.begin());
+}
+
+vtensor::bytes bytes_of_option(const std::string& text, const char* option) {
+    const auto value = parse_bytes(text);
+    if (!value || value->count() == 0)
+        refuse(std::string{option} + ": \"" + printable(text) +
+               "\" is not a number of bytes above 0; write for instance 65536, 64KiB or 2MiB");
+    return *value;
+}
+
+std::string read_prompt(const std::string& given) {
+    return given.starts_with('@') ? read_text(given.substr(1), largest_prompt) : given;
+}
+
+std::size_t processors() { return std::clamp<std::size_t>(std::thread::hardware_concurrency(), 1, 256); }
+
+/// What CLI11 fills in, before it is checked any further.
+struct words {
+    std::string prompt;
+    std::string growth = "geometric";
+    std::string type = "f16";
+    std::string page;
+    std::string limit;
+    std::string json;
+    std::size_t max_tokens = 0;
+};
+
+void describe(CLI::App& app, settings& chosen, words& given) {
+    constexpr std::size_t many = std::numeric_limits<std::uint32_t>::max();
+    app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+    app.add_option("--model", chosen.model,
+                   "Directory in the Hugging Face layout: config.json, model.safetensors")
+        ->required()
+        ->type_name("DIR");
+    app.add_option("--prompt", given.prompt, "The text to continue, or @FILE to read it from a file")
+        ->required()
+        ->type_name("TEXT|@FILE");
+    app.add_option("--max-tokens", given.max_tokens,
+                   "Tokens to generate at most (default: 256, or what the context leaves)")
+        ->check(CLI::Range(std::size_t{1}, many))
+        ->type_name("N");
+    app.add_option("--temperature", chosen.how.temperature,
+                   "0 takes the likeliest token each time (default: 0)")
+        ->check(CLI::Range(0.0, 100.0))
+        ->type_name("X");
+    app.add_option("--top-p", chosen.how.top_p,
+                   "Draw among the likeliest tokens of this total probability (default: 1)")
+        ->check(CLI::Range(0.0, 1.0))
+        ->type_name("X");
+    app.add_option("--seed", chosen.how.seed, "The seed of the draws (default: 0)")->type_name("N");
+    app.add_option("--threads", chosen.threads, "Threads that compute (default: one a processor)")
+        ->check(CLI::Range(std::size_t{1}, std::size_t{256}))
+        ->type_name("N");
+    app.add_option("--growth", given.growth,
+                   "How the cache grows: exact, fixed, geometric, look-ahead (default: geometric)")
+        ->check(CLI::IsMember(words_of(growth_names)))
+        ->type_name("POLICY");
+    app.add_option("--page-bytes", given.page,
+                   "Bytes of one page of the cache (default: room for 64 tokens of a layer)")
+        ->type_name("N");
+    app.add_option("--kv-limit", given.limit, "The most physical memory that the cache may hold")
+        ->type_name("BYTES");
+    app.add_option("--kv-type", given.type,
+                   "What keys and values are stored as: f32, f16, bf16 (default: f16)")
+        ->check(CLI::IsMember(words_of(type_names)))
+        ->type_name("TYPE");
+    app.add_option("--prefill-chunk", chosen.prefill_chunk,
+                   "Tokens of the prompt computed at once (default: 256)")
+        ->check(CLI::Range(std::size_t{1}, std::size_t{65536}))
+        ->type_name("N");
+    app.add_flag("--huge-pages", chosen.huge_pages, "Ask for pages of 2 MiB");
+    app.add_option("--json", given.json, "Write the figures to this file as well")->type_name("FILE");
+    app.set_version_flag("--version", "vtensor-decoder " VTENSOR_VERSION);
+}
+
+void check(const CLI::App& app, settings& chosen, const words& given) {
+    if (!std::isfinite(chosen.how.temperature) || !std::isfinite(chosen.how.top_p))
+        refuse("--temperature and --top-p must be numbers");
+    if (chosen.how.top_p == 0)
+        refuse("--top-p 0 leaves no token to draw; use --temperature 0 to take the likeliest one");
+    if (app.count("--max-tokens") != 0)
+        chosen.max_tokens = given.max_tokens;
+    chosen.cache.growth = value_of<kv_growth>(given.growth, growth_names);
+    chosen.cache.type = value_of<kv_type>(given.type, type_names);
+    if (app.count("--page-bytes") != 0)
+        chosen.cache.page = bytes_of_option(given.page, "--page-bytes");
+    if (app.count("--kv-limit") != 0)
+        chosen.cache.limit = bytes_of_option(given.limit, "--kv-limit");
+    if (app.count("--json") != 0)
+        chosen.json = given.json;
+    chosen.prompt = read_prompt(given.prompt);
+}
+
+} // namespace
+
+std::optional<vtensor::bytes> parse_bytes(const std::string& text) {
+    constexpr std::size_t most = std::size_t{1} << 60;
+    std::size_t number = 0;
+    const char* const end = text.data() + text.size();
+    const auto [rest, trouble] = std::from_chars(text.data(), end, number);
+    if (trouble != std::errc{})
+        return std::nullopt;
+    const std::string unit{rest, end};
+    unsigned shift = 0;
+    if (unit == "K" || unit == "KiB")
+        shift = 10;
+    else if (unit == "M" || unit == "MiB")
+        shift = 20;
+    else if (unit == "G" || unit == "GiB")
+        shift = 30;
+    else if (!unit.empty() && unit != "B")
+        return std::nullopt;
+    return number > (most >> shift) ? std::nullopt : std::optional{vtensor::bytes{number << shift}};
+}
+
+std::string name_of(kv_growth growth) { return growth_names[static_cast<std::size_t>(growth)]; }
+
+std::string name_of(kv_type type) { return type_names[static_cast<std::size_t>(type)]; }
+
+command_line parse_command_line(int count, const char* const* arguments) {
+    command_line line;
+    words given;
+    line.chosen.threads = processors();
+    CLI::App app{"Continues a prompt with a Llama model whose KV cache lies in virtual tensors.",
+                 "vtensor-decoder"};
+    describe(app, line.chosen, given);
+    try {
+        app.parse(count, arguments);
+    } catch (const CLI::CallForHelp&) {
+        line.answer = app.help();
+        return line;
+    } catch (const CLI::CallForVersion& version) {
+        line.answer = std::string{version.what()} + "\n";
+        return line;
+    } catch (const CLI::ParseError& failure) {
+        refuse(printable(failure.what(), 300) + "; see --help");
+    }
+    check(app, line.chosen, given);
+    return line;
+}
+
+} // namespace decoder

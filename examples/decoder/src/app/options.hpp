@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The command line. Turns words into checked values; opens no file but the one of `--prompt @FILE`.
+#pragma once
+
+#include "model/kv_cache.hpp"
+#include "model/sampler.hpp"
+
+#include <cstddef>
+#include <filesystem>
+#include <optional>
+#include <string>
+
+namespace decoder {
+
+/// Everything the user can say.
+struct settings {
+    std::filesystem::path model;
+    std::string prompt; ///< the text itself, read from its file where it was @FILE
+    std::optional<std::size_t> max_tokens;
+    sampling how;
+    std::size_t threads = 1;
+    std::size_t prefill_chunk = 256;
+    kv_options cache; ///< page 0: chosen by the model's sizes
+    bool huge_pages = false;
+    std::optional<std::filesystem::path> json;
+};
+
+/// The settings, or a text to show instead (--help, --version). Refuses what it does not understand with
+/// `input_error`.
+struct command_line {
+    settings chosen;
+    std::optional<std::string> answer;
+};
+[[nodiscard]] command_line parse_command_line(int count, const char* const* words);
+
+/// "65536", "64KiB", "2MiB", "1GiB" (or K, M, G) as bytes; nothing where it is none of them or beyond 2^60.
+[[nodiscard]] std::optional<vtensor::bytes> parse_bytes(const std::string& text);
+
+/// The word for a growth policy and for an element type on the command line.
+[[nodiscard]] std::string name_of(kv_growth growth);
+[[nodiscard]] std::string name_of(kv_type type);
+
+} // namespace decoder

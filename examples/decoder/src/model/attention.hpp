@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Between the model and the library's attention: writes new keys and values into the cache in the type it
+// stores, and attends over what is there. Knows nothing of weights.
+#pragma once
+
+#include "model/kv_cache.hpp"
+#include "model/thread_pool.hpp"
+
+#include <vtensor/attention/problem.hpp>
+
+#include <cstddef>
+#include <span>
+#include <tuple>
+#include <vector>
+
+namespace decoder {
+
+/// Writes rows [first, first + n) of `view`, where `rows` holds n × kv heads × head dimension floats.
+void store(const kv_view& view, std::size_t first, std::span<const float> rows) noexcept;
+
+/// Attention of one layer; holds the descriptors of the heads, so that a step allocates nothing.
+class attention {
+  public:
+    explicit attention(std::size_t kv_heads);
+
+    /// Causal attention of `count` queries, the last of which is at the last row of the cache: query i sees
+    /// rows 0 … rows − count + i. `queries` and `out` are [count, heads, head dimension]; the heads share the
+    /// key-value heads evenly. Refused with `invalid_argument` where the sizes disagree.
+    [[nodiscard]] vtensor::status operator()(const kv_view& keys, const kv_view& values,
+                                             std::span<const float> queries, std::size_t count,
+                                             std::size_t heads, std::span<float> out,
+                                             thread_pool& threads) noexcept;
+
+  private:
+    template <class T>
+    using descriptors = std::vector<vtensor::attention::kv_head<T>>;
+
+    std::tuple<descriptors<float>, descriptors<vtensor::float16>, descriptors<vtensor::bfloat16>> heads_;
+};
+
+} // namespace decoder

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The KV cache as the model sees it: a K and a V tensor a layer, [tokens, kv heads, head dimension], that
+// grow together. Element type and growth policy are template arguments of the virtual tensors behind it; this
+// interface hides them, so that the rest of the decoder is compiled once. Computes nothing.
+#pragma once
+
+#include <vtensor/backends/host.hpp>
+#include <vtensor/core/element.hpp>
+#include <vtensor/core/error.hpp>
+#include <vtensor/core/units.hpp>
+#include <vtensor/view.hpp>
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <variant>
+
+namespace decoder {
+
+/// What keys and values are stored as; arithmetic is float32 in any case.
+enum class kv_type : std::uint8_t { f32, f16, bf16 };
+
+/// How the tensors grow: see vtensor/policy/growth.hpp.
+enum class kv_growth : std::uint8_t { exact, fixed, geometric, look_ahead };
+
+/// The sizes that the model dictates.
+struct kv_shape {
+    std::size_t layers = 0;
+    std::size_t kv_heads = 0;
+    std::size_t head_dim = 0;
+    std::size_t max_rows = 0; ///< the longest sequence; addresses are reserved for it
+};
+
+/// What the user may choose.
+struct kv_options {
+    kv_type type = kv_type::f16;
+    kv_growth growth = kv_growth::geometric;
+    vtensor::bytes page{};  ///< the pool's chunk size; 0 takes the backend's granularity
+    vtensor::bytes limit{}; ///< the most physical memory; 0 sets none
+};
+
+/// The cache in figures.
+struct kv_figures {
+    vtensor::bytes reserved{}; ///< addresses
+    vtensor::bytes mapped{};   ///< physical memory behind them
+    vtensor::bytes peak{};     ///< the most physical memory that was ever held at once
+    vtensor::bytes row{};      ///< one token: K and V of all layers
+    vtensor::bytes page{};
+    std::size_t rows = 0;
+};
+
+/// A view of K or V of one layer, in the type it is stored as.
+using kv_view = std::variant<vtensor::tensor_view<float, 3>, vtensor::tensor_view<vtensor::float16, 3>,
+                             vtensor::tensor_view<vtensor::bfloat16, 3>>;
+
+class kv_cache {
+  public:
+    kv_cache() = default;
+    kv_cache(const kv_cache&) = delete;
+    kv_cache& operator=(const kv_cache&) = delete;
+    virtual ~kv_cache() = default;
+
+    /// Tokens in the cache.
+    [[nodiscard]] virtual std::size_t rows() const noexcept = 0;
+
+    /// Makes all tensors `rows` long, or leaves all of them as they were: length, content and memory. When
+    /// memory is short, what growth policies hold beyond the rows is given up first.
+    [[nodiscard]] virtual vtensor::status try_grow(std::size_t rows) noexcept = 0;
+
+    /// Forgets all tokens from `rows` on. Cannot fail in a way that matters: memory that the backend does not
+    /// take back stays mapped.
+    virtual void truncate(std::size_t rows) noexcept = 0;
+
+    /// Views of the rows there are; valid until the cache shrinks.
+    [[nodiscard]] virtual kv_view keys(std::size_t layer) noexcept = 0;
+    [[nodiscard]] virtual kv_view values(std::size_t layer) noexcept = 0;
+
+    /// Waits for the mapper thread where there is one, so that the figures are of one moment.
+    [[nodiscard]] virtual kv_figures figures() noexcept = 0;
+
+    /// Checks the book-keeping of pool and tensors, O(pages).
+    [[nodiscard]] virtual bool verify() const noexcept = 0;
+};
+
+/// Bytes of one element.
+[[nodiscard]] std::size_t size_of(kv_type type) noexcept;
+
+/// Physical memory that a cache of `rows` tokens needs at the least: whole pages, tensor by tensor.
+[[nodiscard]] vtensor::bytes memory_for(const kv_shape& shape, kv_type type, vtensor::bytes page,
+                                        std::size_t rows) noexcept;
+
+/// A cache on host memory. The backend must outlive it. Throws what `vtensor::chunk_pool` and
+/// `vtensor::virtual_tensor` throw.
+[[nodiscard]] std::unique_ptr<kv_cache> make_kv_cache(vtensor::host_backend& backend, const kv_shape& shape,
+                                                      const kv_options& options);
+
+} // namespace decoder
