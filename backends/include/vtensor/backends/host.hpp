@@ -262,7 +262,8 @@ class host_backend {
     /// Reserves too much and gives the edges back, so that the start is aligned.
     result<address> reserve_aligned(bytes size, bytes align) noexcept {
         const bytes slack = align > page_size(host_pages::system) ? align : bytes{0};
-        if (size.count() > std::numeric_limits<std::size_t>::max() / 2 - slack.count())
+        constexpr std::size_t most = std::numeric_limits<std::size_t>::max() / 2;
+        if (size.count() > most || slack.count() > most - size.count())
             return refuse(errc::out_of_addresses, verb::reserve, size);
         void* const raw = ::mmap(nullptr, (size + slack).count(), PROT_NONE, reserved_flags, -1, 0);
         if (raw == MAP_FAILED)

@@ -5,10 +5,12 @@
 // error code and never a signal. It maps nothing and is not locked.
 #pragma once
 
+#include <vtensor/backends/host/available_memory.hpp>
 #include <vtensor/backends/host/free_ranges.hpp>
 #include <vtensor/backends/host/options.hpp>
 #include <vtensor/core/error.hpp>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstddef>
 #include <utility>
@@ -45,7 +47,7 @@ class memory_file {
 
     /// A range of the file with memory behind it: its offset.
     [[nodiscard]] result<std::size_t> allocate(bytes size) noexcept {
-        if (size > capacity_ - allocated_)
+        if (size > capacity_ - allocated_ || !system_has(size))
             return error{errc::out_of_memory, verb::create, 0, size};
         auto spare = free_ranges::spare_node::allocate();
         if (!spare)
@@ -92,6 +94,20 @@ class memory_file {
   private:
     memory_file(int descriptor, bytes capacity) noexcept : descriptor_{descriptor}, capacity_{capacity} {}
 
+    /// A memory file has no size limit of its own: the kernel would sooner kill a process than refuse. So the
+    /// system is asked, not for every chunk, but before each `check_interval` taken.
+    [[nodiscard]] bool system_has(bytes size) noexcept {
+        if (size < unchecked_) {
+            unchecked_ -= size;
+            return true;
+        }
+        const bytes available = available_memory();
+        if (available < keep_free || size > available - keep_free)
+            return false;
+        unchecked_ = std::min(check_interval, (available - keep_free - size));
+        return true;
+    }
+
     /// 0, or errno.
     [[nodiscard]] int call_fallocate(int mode, std::size_t offset, bytes size) const noexcept {
         while (::fallocate(descriptor_, mode, static_cast<off_t>(offset), static_cast<off_t>(size.count())) !=
@@ -102,8 +118,12 @@ class memory_file {
         return 0;
     }
 
+    static constexpr bytes check_interval = 64_MiB;
+    static constexpr bytes keep_free = 256_MiB; ///< for the rest of the system
+
     int descriptor_;
     bytes capacity_;
+    bytes unchecked_{}; ///< may be taken before the system is asked again
     bytes allocated_{};
     std::size_t end_ = 0;
     free_ranges free_;

@@ -35,7 +35,8 @@ struct host_options {
     /// The smallest mappable unit. 0 takes the page's own size; otherwise a multiple of it, for instance 2
     /// MiB to behave as a GPU does.
     bytes granularity{};
-    /// The most physical memory that may be created at once. 0 takes all that the machine has.
+    /// The most physical memory that may be created at once. 0 takes all that the machine has; what the
+    /// system cannot spare at that moment is refused in either case.
     bytes capacity{};
     /// The most mappings that may exist at once. 0 leaves it to the kernel (`vm.max_map_count`).
     std::size_t max_mappings = 0;
