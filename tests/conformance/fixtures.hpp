@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Fixtures for the backends and adaptors of this library.
+#pragma once
+
+#include <conformance/fixture.hpp>
+#include <support/death.hpp>
+#include <support/kernel_figures.hpp>
+#include <support/reference_backend.hpp>
+
+#include <vtensor/backends/host.hpp>
+
+#include <cstddef>
+#include <cstring>
+#include <span>
+
+namespace vtensor::conformance {
+
+/// A host backend with pages of the given size. Touching is real; the memory figure is the kernel's.
+template <std::size_t Granularity>
+struct host_fixture {
+    using backend_type = host_backend;
+
+    [[nodiscard]] host_backend& backend() noexcept { return host; }
+    void write(address where, std::span<const std::byte> from) {
+        std::memcpy(where.to_pointer(), from.data(), from.size());
+    }
+    void read(address where, std::span<std::byte> to) {
+        std::memcpy(to.data(), where.to_pointer(), to.size());
+    }
+    [[nodiscard]] bool faults(address where, access how) {
+        return how == access::read_write ? testing::writing_faults(where.to_pointer())
+                                         : testing::reading_faults(where.to_pointer());
+    }
+    [[nodiscard]] bytes physical_bytes() { return testing::kernel_memory_file_bytes(); }
+
+    host_backend host{{.granularity = bytes{Granularity}, .capacity = 1_GiB}};
+};
+
+/// The model, for which touching is a call.
+struct reference_fixture {
+    using backend_type = testing::reference_backend;
+
+    [[nodiscard]] backend_type& backend() noexcept { return model; }
+    void write(address where, std::span<const std::byte> from) {
+        REQUIRE(model.may_touch(where, access::read_write));
+        model.write(where, from);
+    }
+    void read(address where, std::span<std::byte> to) {
+        REQUIRE(model.may_touch(where, access::read));
+        for (std::size_t index = 0; index < to.size(); ++index)
+            to[index] = model.read(where + bytes{index}).value_or(std::byte{0});
+    }
+    [[nodiscard]] bool faults(address where, access how) { return !model.may_touch(where, how); }
+    [[nodiscard]] bytes physical_bytes() { return model.physical_bytes(); }
+
+    testing::reference_backend model{};
+};
+
+static_assert(touching_fixture<host_fixture<4096>> && measuring_fixture<host_fixture<4096>>);
+static_assert(touching_fixture<reference_fixture> && measuring_fixture<reference_fixture>);
+
+} // namespace vtensor::conformance
