@@ -126,9 +126,10 @@ class virtual_tensor {
     // ---- rows ----
 
     /// Sets the number of rows. Growing maps what is missing; shrinking unmaps what the growth policy does
-    /// not keep. O(pages mapped or unmapped). Refused with `limit_exceeded` beyond `max_rows()`.
+    /// not keep; the same number changes nothing. O(pages mapped or unmapped). Refused with `limit_exceeded`
+    /// beyond `max_rows()`.
     [[nodiscard]] status try_resize(std::size_t rows) noexcept {
-        if (const status refusal = check(rows); !refusal)
+        if (const status refusal = check(rows); !refusal || rows == rows_)
             return refusal;
         const page_count needed = pages_of(rows);
         const status outcome = rows > rows_ ? range_->require(needed) : range_->settle(needed);
