@@ -256,7 +256,9 @@ class virtual_tensor {
     }
 
     [[nodiscard]] error refuse(errc code, verb where, std::size_t rows) const noexcept {
-        return error{code, where, 0, row_bytes() * rows};
+        constexpr std::size_t most = std::numeric_limits<std::size_t>::max();
+        const bool fits = row_bytes() == bytes{0} || rows <= most / row_bytes().count();
+        return error{code, where, 0, fits ? row_bytes() * rows : bytes{most}};
     }
     [[nodiscard]] status check(std::size_t rows) const noexcept {
         if (range_ == nullptr)
