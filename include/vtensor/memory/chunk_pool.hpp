@@ -75,10 +75,10 @@ class chunk_pool {
     chunk_pool(const chunk_pool&) = delete;
     chunk_pool& operator=(const chunk_pool&) = delete;
 
-    /// Every reference must have been released. A chunk that the backend refuses to take back is left to the
-    /// backend.
+    /// Every tensor on the pool must be gone. Chunks still in use are those that a tensor could not unmap:
+    /// their memory lives on behind their addresses. A chunk that the backend refuses to take back is left to
+    /// it.
     ~chunk_pool() {
-        VTENSOR_ASSERT(used_.empty());
         free_.clear_and_dispose([this](node* entry) { destroy_at_last(entry); });
         used_.clear_and_dispose([this](node* entry) { destroy_at_last(entry); });
     }
@@ -244,6 +244,7 @@ class chunk_pool {
                 while (!fresh.empty() && destroy_front(fresh, 2)) {
                 }
                 free_.splice(free_.end(), fresh);
+                created_high_ = std::max(created_high_, created());
                 return outcome;
             }
         }
