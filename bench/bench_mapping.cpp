@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+// What does mapping a page cost through the whole stack, against the bare system calls that it comes down to?
+// A tensor of one chunk a row grows row by row and shrinks row by row, every chunk from a filled pool; beside
+// it the same mmap calls are made without any book-keeping. `ratio` is the time through the stack divided by
+// that.
+#include "support/bench_report.hpp"
+#include "support/raw_mapping.hpp"
+
+#include <vtensor/backends/host.hpp>
+#include <vtensor/virtual_tensor.hpp>
+
+#include <cstddef>
+#include <string>
+
+using namespace vtensor;
+
+namespace {
+
+constexpr std::size_t repeats = 41;
+
+/// A tensor whose row is one chunk, with every chunk it can need waiting in the pool.
+struct stack {
+    stack(bytes chunk, std::size_t chunks)
+        : pool{memory, {.chunk_size = chunk}}, tensor{pool, {chunk.count()}, chunks} {
+        throw_if_failed(pool.prefill(chunks));
+    }
+
+    host_backend memory;
+    chunk_pool<host_backend> pool;
+    virtual_tensor<std::byte, host_backend> tensor;
+};
+
+void add(bench::report& report, const std::string& name, const std::string& metric,
+         const bench::rounds<2>& timed, std::size_t chunks) {
+    const double scale = 1e6 / static_cast<double>(chunks);
+    const auto ratio = timed.ratio(0, 1);
+    report.add({.name = name,
+                .metric = metric,
+                .value = timed.seconds(0).median() * scale,
+                .unit = "us/chunk",
+                .limit = timed.seconds(1).median() * scale,
+                .ratio = ratio.median(),
+                .spread = ratio.spread(),
+                .repeats = ratio.count()});
+}
+
+/// Chunk by chunk: as a decode step maps.
+void measure_one_by_one(bench::report& report, bytes chunk, std::size_t chunks) {
+    stack through{chunk, chunks};
+    const bench::raw_mapping raw{chunk.count(), chunks};
+    const auto timed = bench::interleave(
+        repeats,
+        [&] {
+            for (std::size_t rows = 1; rows <= chunks; ++rows)
+                through.tensor.resize(rows);
+            for (std::size_t rows = chunks; rows-- > 0;)
+                through.tensor.resize(rows);
+        },
+        [&] {
+            for (std::size_t index = 0; index < chunks; ++index)
+                raw.map(index);
+            for (std::size_t index = chunks; index-- > 0;)
+                raw.unmap(index);
+        });
+    std::string size = to_string(chunk);
+    size.erase(size.find(' '), 1);
+    add(report, "map " + size, "map + unmap", timed, chunks);
+}
+
+/// Many chunks at once: as a prefill maps. The bare calls are still one a chunk.
+void measure_at_once(bench::report& report, bytes chunk, std::size_t chunks) {
+    stack through{chunk, chunks};
+    const bench::raw_mapping raw{chunk.count(), chunks};
+    const auto timed = bench::interleave(
+        repeats,
+        [&] {
+            through.tensor.resize(chunks);
+            through.tensor.resize(0);
+        },
+        [&] {
+            for (std::size_t index = 0; index < chunks; ++index)
+                raw.map(index);
+            for (std::size_t index = chunks; index-- > 0;)
+                raw.unmap(index);
+        });
+    std::string size = to_string(chunk);
+    size.erase(size.find(' '), 1);
+    add(report, "map " + std::to_string(chunks) + " x " + size + " at once", "map + unmap", timed, chunks);
+}
+
+} // namespace
+
+int main(int argc, char** argv) {
+    bench::report report{"bench_mapping"};
+    measure_one_by_one(report, 2_MiB, 512);
+    measure_one_by_one(report, 64_KiB, 2048);
+    measure_one_by_one(report, 4_KiB, 4096);
+    measure_at_once(report, 2_MiB, 512);
+    measure_at_once(report, 64_KiB, 2048);
+    return report.finish(bench::json_option(argc, argv));
+}
