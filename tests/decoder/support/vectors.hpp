@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Reads what Hugging Face computed (tests/decoder/vectors). The files go through the decoder's own safetensors
-// reader; their numbers do not.
+// Reads what Hugging Face computed (tests/decoder/vectors). The files go through the decoder's own
+// safetensors reader; their numbers do not.
 #pragma once
 
 #include "io/safetensors.hpp"
