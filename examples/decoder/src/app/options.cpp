@@ -47,6 +47,11 @@ std::string read_prompt(const std::string& given) {
 
 std::size_t processors() { return std::clamp<std::size_t>(std::thread::hardware_concurrency(), 1, 256); }
 
+/// CLI11 itself would wrap a negative number around.
+std::string is_not_negative(const std::string& word) {
+    return word.starts_with('-') ? "must be a whole number from 0 on" : "";
+}
+
 /// What CLI11 fills in, before it is checked any further.
 struct words {
     std::string prompt;
@@ -80,7 +85,9 @@ void describe(CLI::App& app, settings& chosen, words& given) {
                    "Draw among the likeliest tokens of this total probability (default: 1)")
         ->check(CLI::Range(0.0, 1.0))
         ->type_name("X");
-    app.add_option("--seed", chosen.how.seed, "The seed of the draws (default: 0)")->type_name("N");
+    app.add_option("--seed", chosen.how.seed, "The seed of the draws (default: 0)")
+        ->check(is_not_negative)
+        ->type_name("N");
     app.add_option("--threads", chosen.threads, "Threads that compute (default: one a processor)")
         ->check(CLI::Range(std::size_t{1}, std::size_t{256}))
         ->type_name("N");

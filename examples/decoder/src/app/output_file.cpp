@@ -24,10 +24,17 @@ bool is_special(const std::filesystem::path& path) {
     return std::filesystem::exists(status) && !std::filesystem::is_regular_file(status);
 }
 
+/// A path that ends in a file name; "" and "folder/" do not.
+const std::filesystem::path& with_name(const std::filesystem::path& path) {
+    if (!path.has_filename())
+        refuse("--json \"" + printable(path.string()) + "\" names no file; give it the path of a file");
+    return path;
+}
+
 } // namespace
 
 output_file::output_file(const std::filesystem::path& path)
-    : path_{path},
+    : path_{with_name(path)},
       written_{is_special(path)
                    ? path
                    : std::filesystem::path{path.string() + ".partial-" + std::to_string(::getpid())}},
