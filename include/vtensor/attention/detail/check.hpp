@@ -24,6 +24,8 @@ template <class T>
     const auto magnitude = [](std::ptrdiff_t stride) {
         return static_cast<std::size_t>(stride < 0 ? -stride : stride);
     };
+    if (view.size() == 0)
+        return true;
     std::size_t outer = 0;
     std::size_t inner = 1;
     if (magnitude(view.strides[outer]) < magnitude(view.strides[inner]))
