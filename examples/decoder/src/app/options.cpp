@@ -55,7 +55,7 @@ std::string is_not_negative(const std::string& word) {
 /// What CLI11 fills in, before it is checked any further.
 struct words {
     std::string prompt;
-    std::string growth = "geometric";
+    std::string growth = "exact";
     std::string type = "f16";
     std::string page;
     std::string limit;
@@ -92,7 +92,7 @@ void describe(CLI::App& app, settings& chosen, words& given) {
         ->check(CLI::Range(std::size_t{1}, std::size_t{256}))
         ->type_name("N");
     app.add_option("--growth", given.growth,
-                   "How the cache grows: exact, fixed, geometric, look-ahead (default: geometric)")
+                   "How the cache grows: exact, fixed, geometric, look-ahead (default: exact)")
         ->check(CLI::IsMember(words_of(growth_names)))
         ->type_name("POLICY");
     app.add_option("--page-bytes", given.page,

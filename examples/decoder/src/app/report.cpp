@@ -38,9 +38,13 @@ std::string render(const std::vector<row>& rows) {
             widths[column] = std::max(widths[column], each[column].size());
     std::string table;
     for (const row& each : rows) {
+        if (each[1].empty()) { // a heading
+            table += each[0] + "\n";
+            continue;
+        }
         table += each[0] + std::string(widths[0] - each[0].size() + 2, ' ');
         table += std::string(widths[1] - each[1].size(), ' ') + each[1];
-        table += (each[2].empty() ? "" : "  ") + each[2] + "\n";
+        table += "  " + each[2] + "\n";
     }
     return table;
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "model/attention.hpp"
 
-#include <vtensor/attention/reference.hpp>
+#include <vtensor/attention/host.hpp>
 
 #include <algorithm>
 #include <type_traits>
@@ -10,7 +10,7 @@ namespace decoder {
 
 namespace {
 
-using policy = vtensor::attention::reference;
+using policy = vtensor::attention::host;
 
 template <class View>
 using element_of = typename std::remove_cvref_t<View>::value_type;

@@ -35,7 +35,7 @@ struct kv_shape {
 /// What the user may choose.
 struct kv_options {
     kv_type type = kv_type::f16;
-    kv_growth growth = kv_growth::geometric;
+    kv_growth growth = kv_growth::exact;
     vtensor::bytes page{};  ///< the pool's chunk size; 0 takes the backend's granularity
     vtensor::bytes limit{}; ///< the most physical memory; 0 sets none
 };
