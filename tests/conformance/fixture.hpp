@@ -16,7 +16,7 @@ namespace vtensor::conformance {
 /// Default construction makes a fresh backend with at least 64 times its granularity of memory; destruction
 /// ends it. `write` and `read` copy bytes to and from accessible addresses, however that backend does it.
 template <class F>
-concept fixture = std::default_initializable<F> && backend<typename F::backend_type> &&
+concept fixture = std::constructible_from<F> && backend<typename F::backend_type> &&
     requires(F& made, address where, std::span<const std::byte> from, std::span<std::byte> to) {
     { made.backend() } -> std::same_as<typename F::backend_type&>;
     made.write(where, from);

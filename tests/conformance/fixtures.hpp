@@ -54,7 +54,7 @@ struct reference_fixture {
     [[nodiscard]] bool faults(address where, access how) { return !model.may_touch(where, how); }
     [[nodiscard]] bytes physical_bytes() { return model.physical_bytes(); }
 
-    testing::reference_backend model{};
+    testing::reference_backend model;
 };
 
 static_assert(touching_fixture<host_fixture<4096>> && measuring_fixture<host_fixture<4096>>);
