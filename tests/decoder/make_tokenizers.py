@@ -5,9 +5,9 @@
     apt-get install bible-kjv; pip install tokenizers        # written with tokenizers 0.23.3
     python3 make_tokenizers.py vectors
 
-tokenizer_gpt2 splits by the ByteLevel pattern and lists its merges as "a b" (the older form). tokenizer_llama3 splits by Llama 3's pattern,
-lists them as ["a", "b"], sets ignore_merges and puts <|begin_of_text|> before a text. cases.json holds, for each text, its token ids without
-and with what the post-processor adds, and the text that the plain ids decode to.
+tokenizer_gpt2 splits by the ByteLevel pattern and lists its merges as "a b" (the older form). tokenizer_llama3 splits by
+Llama 3's pattern, lists them as ["a", "b"], sets ignore_merges and puts <|begin_of_text|> before a text. cases.json holds,
+for each text, its token ids without and with what the post-processor adds, and the text that the plain ids decode to.
 """
 
 import argparse

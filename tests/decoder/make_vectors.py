@@ -12,7 +12,8 @@ Each folder holds a checkpoint as Hugging Face lays it out, and expected.safeten
 
 so greedy_logits[0] is prompt_logits[n - 1]. Computed in float32 on the weights as stored (a bfloat16 or float16 file is widened first).
 A seed is taken only if the best logit leads the second by more than MARGIN at every step, any WINDOW tokens in a row hold
-DIFFERENT_TOKENS different ones, and the same model in float64 agrees within 1.5e-5: then a decoder within 1e-4 must choose the same tokens.
+DIFFERENT_TOKENS different ones, and the same model in float64 agrees within 1.5e-5: then a decoder within 1e-4 must choose
+the same tokens.
 """
 
 import argparse
@@ -119,10 +120,12 @@ def write(folder, shape, prompt_length, dtype=torch.float32, shard="1GB", older=
 
     again = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
     reread = compute(again, prompt)
-    assert torch.equal(reread[1], tokens) and torch.allclose(reread[0], prompt_logits, rtol=0, atol=1e-6), "the files do not give the model back"
+    if not torch.equal(reread[1], tokens) or not torch.allclose(reread[0], prompt_logits, rtol=0, atol=1e-6):
+        raise SystemExit(f"{folder}: the files do not give the model back")
     best = logits.topk(2).values
-    print(f"{folder.name}: seed {seed}, {sum(f.stat().st_size for f in folder.iterdir())} bytes, {len(tokens.unique())} different greedy tokens, "
-          f"least lead {(best[:, 0] - best[:, 1]).min():.3f}, largest logit {logits.abs().max():.1f}, float32 against float64 {error:.1e}")
+    size = sum(f.stat().st_size for f in folder.iterdir())
+    print(f"{folder.name}: seed {seed}, {size} bytes, {len(tokens.unique())} different greedy tokens, least lead "
+          f"{(best[:, 0] - best[:, 1]).min():.3f}, largest logit {logits.abs().max():.1f}, float32 against float64 {error:.1e}")
 
 
 def main():
