@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Replaces the global operator new by one that can be told to fail, so that running out of memory for
+// book-keeping can be tested. It defines non-inline functions: include it in one file of a test program.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdlib>
+#include <new>
+
+namespace vtensor::testing {
+
+/// Makes one allocation of the whole program fail. What runs while it is armed must not allocate for itself:
+/// look at the outcome after disarming.
+class failing_new {
+  public:
+    /// The `k`-th allocation from now on fails, counted from 1.
+    static void fail(std::size_t k) noexcept {
+        failures_ = 0;
+        until_failure_ = k;
+    }
+    /// Nothing fails any more. How many allocations did.
+    static std::size_t disarm() noexcept {
+        until_failure_ = 0;
+        return failures_;
+    }
+
+    static void* allocate(std::size_t size) {
+        std::size_t left = until_failure_.load();
+        while (left != 0 && !until_failure_.compare_exchange_weak(left, left - 1)) {
+        }
+        if (left == 1) {
+            ++failures_;
+            throw std::bad_alloc{};
+        }
+        void* const memory = std::malloc(size == 0 ? 1 : size);
+        if (memory == nullptr)
+            throw std::bad_alloc{};
+        return memory;
+    }
+
+  private:
+    static inline std::atomic<std::size_t> until_failure_{0};
+    static inline std::atomic<std::size_t> failures_{0};
+};
+
+} // namespace vtensor::testing
+
+void* operator new(std::size_t size) { return vtensor::testing::failing_new::allocate(size); }
+void* operator new[](std::size_t size) { return vtensor::testing::failing_new::allocate(size); }
+void operator delete(void* memory) noexcept { std::free(memory); }
+void operator delete[](void* memory) noexcept { std::free(memory); }
+void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
+void operator delete[](void* memory, std::size_t) noexcept { std::free(memory); }
