@@ -95,19 +95,22 @@ inline std::uintptr_t read_hex(const char*& at) noexcept {
 struct range_figures {
     bytes memory_file{}; ///< backed by a memory file: what the library calls mapped
     bytes accessible{};  ///< of it, readable and writable
-    bytes covered{};     ///< by any mapping at all: what the library calls reserved
+    bytes reserved{};    ///< anonymous and out of reach: addresses without memory
+
+    /// What a reservation covers. Once it is released anything else may lie there, but not this.
+    [[nodiscard]] bytes covered() const noexcept { return memory_file + reserved; }
 };
 
 [[nodiscard]] inline range_figures kernel_range(address where, bytes size) {
     range_figures figures;
     for (const map_line& line : read_maps()) {
         const bytes inside{line.inside(where, size)};
-        figures.covered += inside;
-        if (!line.memory_file)
-            continue;
-        figures.memory_file += inside;
-        if (std::memcmp(line.permissions, "rw", 2) == 0)
-            figures.accessible += inside;
+        if (line.memory_file) {
+            figures.memory_file += inside;
+            figures.accessible += std::memcmp(line.permissions, "rw", 2) == 0 ? inside : bytes{0};
+        } else if (std::memcmp(line.permissions, "---p", 4) == 0) {
+            figures.reserved += inside;
+        }
     }
     return figures;
 }

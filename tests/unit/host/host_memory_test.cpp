@@ -160,12 +160,12 @@ TEST_CASE("a backend that goes leaves nothing mapped, nothing open and no memory
         place(backend, where, 1_MiB);
         place(backend, where + 512_MiB);
         REQUIRE(backend.create(64_KiB));
-        CHECK(kernel_range(where, 1_GiB).covered == 1_GiB);
+        CHECK(kernel_range(where, 1_GiB).covered() == 1_GiB);
         CHECK(memory_file_lines() == 2);
     }
     CHECK(open_descriptors() == descriptors);
     CHECK(memory_file_lines() == 0);
-    CHECK(kernel_range(where, 1_GiB).covered == 0_B);
+    CHECK(kernel_range(where, 1_GiB).covered() == 0_B);
     CHECK(kernel_memory_file_bytes() == 0_B);
 }
 

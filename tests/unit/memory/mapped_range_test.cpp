@@ -26,7 +26,7 @@ void check_pages(const range_type& range, std::size_t pages) {
     CHECK(range.mapped() == page_count{pages});
     CHECK(kernel.memory_file == size);
     CHECK(kernel.accessible == size);
-    CHECK(kernel.covered == range.reserved_bytes());
+    CHECK(kernel.covered() == range.reserved_bytes());
     CHECK(range.verify());
 }
 

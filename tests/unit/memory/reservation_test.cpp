@@ -38,11 +38,11 @@ TEST_CASE("a reservation holds its addresses from creation to destruction") {
         CHECK(*made);
         CHECK(made->size() == 64_GiB);
         CHECK(backend.reserved_bytes() == 64_GiB);
-        CHECK(kernel_range(where, 64_GiB).covered == 64_GiB);
+        CHECK(kernel_range(where, 64_GiB).covered() == 64_GiB);
         CHECK(kernel_range(where, 64_GiB).memory_file == 0_B);
     }
     CHECK(backend.reserved_bytes() == 0_B);
-    CHECK(kernel_range(where, 64_GiB).covered == 0_B);
+    CHECK(kernel_range(where, 64_GiB).covered() == 0_B);
 }
 
 TEST_CASE("a reservation starts at the alignment that was asked for") {
@@ -51,7 +51,7 @@ TEST_CASE("a reservation starts at the alignment that was asked for") {
         const auto made = host_reservation::create(backend, 8_KiB, align);
         REQUIRE(made);
         CHECK(made->start().is_multiple_of(align == 0_B ? backend.granularity() : align));
-        CHECK(kernel_range(made->start(), 8_KiB).covered == 8_KiB);
+        CHECK(kernel_range(made->start(), 8_KiB).covered() == 8_KiB);
     }
     CHECK(backend.reserved_bytes() == 0_B);
 }

@@ -262,7 +262,7 @@ TEMPLATE_TEST_CASE("a tensor that goes gives everything back although each backe
         CHECK(faulty.host.reserved_bytes() == 0_B);
         CHECK(faulty.host.mapped_bytes() == 0_B);
         CHECK(faulty.pool.stats().in_use == 0_B);
-        CHECK(kernel_range(start, size).covered == 0_B);
+        CHECK(kernel_range(start, size).covered() == 0_B);
         REQUIRE(faulty.pool.trim());
         CHECK(faulty.host.kernel_physical_bytes() == 0_B);
     }

@@ -44,7 +44,7 @@ void check_truth(const tensor_of<Growth>& held, const pool_type& pool) {
     const tensor_stats stats = held.stats();
     CHECK(stats.mapped == kernel.memory_file);
     CHECK(stats.mapped == kernel.accessible);
-    CHECK(stats.reserved == kernel.covered);
+    CHECK(stats.reserved == kernel.covered());
     CHECK(stats.used <= kernel.accessible);
     CHECK(held.verify());
 
@@ -227,7 +227,7 @@ TEST_CASE("after destruction nothing is left mapped, reserved or open") {
                                           std::pair{address{second.data()}, second.reserved_bytes()},
                                           std::pair{address{third.data()}, third.reserved_bytes()}}) {
             ranges.emplace_back(start, size);
-            CHECK(kernel_range(start, size).covered == size);
+            CHECK(kernel_range(start, size).covered() == size);
         }
         CHECK(open_descriptors() == descriptors + 1);
         CHECK(memory_file_lines() >= 3);
@@ -236,7 +236,7 @@ TEST_CASE("after destruction nothing is left mapped, reserved or open") {
     CHECK(memory_file_lines() == 0);
     CHECK(kernel_memory_file_bytes() == 0_B);
     for (const auto& [start, size] : ranges)
-        CHECK(kernel_range(start, size).memory_file == 0_B);
+        CHECK(kernel_range(start, size).covered() == 0_B);
 }
 
 TEST_CASE("the addresses of a process are the same before and after a thousand lives of a tensor") {
