@@ -102,6 +102,23 @@ TEMPLATE_LIST_TEST_CASE("set_access spans many mappings and whatever access each
     s.dismantle();
 }
 
+TEMPLATE_LIST_TEST_CASE("access can be taken away where there was none, and given afterwards",
+                        "[conformance]", conformance_fixtures) {
+    scene<TestType> s;
+    CHECK(ended(s.backend().set_access(s.at(5), s.units(1), access::none)) == "ok");
+    CHECK(s.faults(s.at(5), access::read));
+    CHECK(ended(s.backend().set_access(s.at(5), s.units(1), access::read_write)) == "ok");
+    s.fill(s.at(5), 1, 5);
+    CHECK(s.holds(s.at(5), 1, 5));
+    CHECK(ended(s.backend().unmap(s.at(5), s.units(1))) == "ok"); // the bytes are the chunk's
+    CHECK(ended(s.backend().map(s.at(5), s.closed)) == "ok");
+    CHECK(ended(s.backend().set_access(s.at(5), s.units(1), access::read)) == "ok");
+    CHECK(s.holds(s.at(5), 1, 5));
+    CHECK(ended(s.backend().set_access(s.at(5), s.units(1), access::none)) == "ok");
+    s.check_unchanged();
+    s.dismantle();
+}
+
 TEMPLATE_LIST_TEST_CASE("access is not inherited: a page mapped again has none", "[conformance]",
                         conformance_fixtures) {
     scene<TestType> s;
