@@ -46,24 +46,24 @@ TEST_CASE("Logits and greedy tokens agree with Hugging Face transformers") {
     CHECK(cache->verify());
 }
 
-TEST_CASE("Growth policy, page size, prefill chunk and thread count do not change the greedy tokens") {
+TEST_CASE("Growth policy, page size, prefill chunk and thread count do not change a bit of the logits") {
     const std::string folder = GENERATE("tied", "untied_llama3");
     const auto type = GENERATE(kv_type::f32, kv_type::f16, kv_type::bf16);
     const auto truth = read_expected(folder);
     loaded model{vectors() / folder};
     vtensor::host_backend backend;
-    const auto tokens_with = [&](kv_growth growth, std::size_t page, std::size_t chunk,
-                                 std::size_t thread_count) {
+    const auto run_with = [&](kv_growth growth, std::size_t page, std::size_t chunk,
+                              std::size_t thread_count) {
         const auto cache =
             make_kv_cache(backend, model.model.cache_shape(), {type, growth, vtensor::bytes{page}, {}});
         thread_pool threads{thread_count};
         auto run = run_greedily(model, *cache, truth.prompt, steps, chunk, threads);
         CHECK(cache->verify());
-        return run.tokens;
+        return run;
     };
-    const auto reference = tokens_with(kv_growth::exact, 4096, truth.prompt.size(), 1);
+    const auto reference = run_with(kv_growth::exact, 4096, truth.prompt.size(), 1);
     if (type == kv_type::f32)
-        CHECK(reference == std::vector<int>(truth.greedy.begin(), truth.greedy.end()));
+        CHECK(reference.tokens == std::vector<int>(truth.greedy.begin(), truth.greedy.end()));
     for (const auto growth :
          {kv_growth::exact, kv_growth::fixed, kv_growth::geometric, kv_growth::look_ahead})
         for (const std::size_t page : {4096U, 12288U, 65536U})
@@ -71,6 +71,9 @@ TEST_CASE("Growth policy, page size, prefill chunk and thread count do not chang
                 for (const std::size_t thread_count : {1U, 2U, 5U}) {
                     CAPTURE(folder, static_cast<int>(type), static_cast<int>(growth), page, chunk,
                             thread_count);
-                    CHECK(tokens_with(growth, page, chunk, thread_count) == reference);
+                    const auto run = run_with(growth, page, chunk, thread_count);
+                    CHECK(run.tokens == reference.tokens);
+                    CHECK(run.prompt_logits == reference.prompt_logits);
+                    CHECK(run.step_logits == reference.step_logits);
                 }
 }
