@@ -10,4 +10,5 @@
 #pragma once
 
 #include <conformance/behaviour.hpp>
+#include <conformance/refinements.hpp>
 #include <conformance/refusals.hpp>
