@@ -158,6 +158,35 @@ TEST_CASE("Failures while a mapper thread maps ahead change neither rows nor con
     CHECK(failures > 0);
 }
 
+TEST_CASE("Forgetting tokens cannot fail, whatever the backend refuses to unmap") {
+    const auto truth = read_expected("untied_llama3");
+    loaded model{vectors() / "untied_llama3"};
+    const std::size_t layers = model.config.layers;
+    const std::span<const int> prompt{truth.prompt};
+    thread_pool threads{1};
+    host_backend memory;
+    failing_backend backend{memory};
+    cache_with<growth::exact> cache{
+        backend, model.model.cache_shape(), {kv_type::f16, kv_growth::exact, page, {}}};
+    std::vector<float> logits(model.config.vocabulary);
+    vtensor::throw_if_failed(model.model.try_step(cache, prompt.first(20), logits, threads));
+    const picture kept = take_picture(cache, memory, layers);
+    vtensor::throw_if_failed(model.model.try_step(cache, prompt.subspan(20), logits, threads));
+    const picture whole = take_picture(cache, memory, layers);
+    REQUIRE(kept.mapped < whole.mapped);
+    for (std::size_t k = 1; k <= 2 * layers + 1; ++k) {
+        backend.fail_from(k, errc::native_failure);
+        cache.truncate(20);
+        CHECK((backend.failures() != 0) == (k <= 2 * layers));
+        backend.disarm();
+        CHECK(cache.rows() == 20);
+        CHECK(cache.verify());
+        CHECK(take_picture(cache, memory, layers).content == kept.content);
+        vtensor::throw_if_failed(model.model.try_step(cache, prompt.subspan(20), logits, threads));
+        CHECK(take_picture(cache, memory, layers) == whole);
+    }
+}
+
 TEST_CASE("A cache whose making fails leaves nothing behind") {
     const kv_shape shape{3, 2, 16, 64};
     host_backend memory;

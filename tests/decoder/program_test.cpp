@@ -264,6 +264,13 @@ TEST_CASE("Output that nobody can take is an error, not a success") {
     CHECK_THAT(line_of(run), ContainsSubstring("standard output"));
 }
 
+TEST_CASE("Huge pages that the machine does not grant are no error, and the table says why") {
+    const finished run = decode(with_model(byte_model(), {"--max-tokens", "2", "--huge-pages"}));
+    CHECK(run.code == 0);
+    CHECK_THAT(run.out, ContainsSubstring("\nhuge pages"));
+    CHECK_THAT(run.out, ContainsSubstring("pages of 2 MiB"));
+}
+
 TEST_CASE("Help and version are answers, and a repeated option takes the last value") {
     CHECK(decode({"--help"}).code == 0);
     CHECK_THAT(decode({"--help"}).out, ContainsSubstring("--kv-limit"));

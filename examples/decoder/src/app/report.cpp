@@ -63,7 +63,7 @@ vtensor::bytes paged_bytes(const run_report& report) noexcept {
 std::string to_table(const run_report& report) {
     const kv_figures& cache = report.cache;
     const auto policy = name_of(report.chosen.cache.growth) + " growth, pages of " + to_string(cache.page);
-    return render({
+    std::vector<row> rows{
         speed_row("prefill", report.prompt_tokens, report.result.prefill_seconds),
         speed_row("decode", report.result.decode_steps, report.result.decode_seconds),
         {"KV cache, used", to_string(cache.row * cache.rows),
@@ -78,7 +78,10 @@ std::string to_table(const run_report& report) {
         {"for comparison", "", ""},
         {"  maximum length", to_string(contiguous_bytes(report)), "a cache allocated for the whole context"},
         {"  16-token blocks", to_string(paged_bytes(report)), "a paged cache with a block table"},
-    });
+    };
+    if (report.chosen.huge_pages)
+        rows.push_back({"huge pages", "asked for", report.huge_pages});
+    return render(rows);
 }
 
 std::string to_json(const run_report& report, std::string_view text) {
@@ -88,6 +91,7 @@ std::string to_json(const run_report& report, std::string_view text) {
     const ordered_json root = {
         {"model", chosen.model.string()},
         {"backend", report.backend},
+        {"huge_pages", report.huge_pages},
         {"settings",
          {{"growth", name_of(chosen.cache.growth)},
           {"page_bytes", report.cache.page.count()},

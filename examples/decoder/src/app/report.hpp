@@ -20,6 +20,7 @@ struct run_report {
     kv_figures cache;
     vtensor::bytes kernel{}; ///< physical memory of the cache as the kernel counts it
     std::string backend;     ///< one line on the memory underneath
+    std::string huge_pages;  ///< whether they were granted, and why not
     std::size_t prompt_tokens = 0;
     std::size_t context = 0;
     std::size_t weight_bytes = 0;

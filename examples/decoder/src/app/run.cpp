@@ -125,6 +125,7 @@ void run(const settings& given, std::ostream& out) {
     report.cache = cache->figures();
     report.kernel = backend.kernel_physical_bytes();
     report.backend = backend.describe();
+    report.huge_pages = backend.huge_pages().reason;
     report.prompt_tokens = request.prompt.size();
     report.context = config.context;
     report.weight_bytes = weights.weight_bytes();

@@ -68,8 +68,8 @@ class kv_cache {
     /// memory is short, what growth policies hold beyond the rows is given up first.
     [[nodiscard]] virtual vtensor::status try_grow(std::size_t rows) noexcept = 0;
 
-    /// Forgets all tokens from `rows` on. Cannot fail in a way that matters: memory that the backend does not
-    /// take back stays mapped.
+    /// Forgets all tokens from `rows` on. Cannot fail: memory that the backend does not unmap stays mapped,
+    /// and is used when the cache grows again.
     virtual void truncate(std::size_t rows) noexcept = 0;
 
     /// Views of the rows there are; valid until the cache shrinks.

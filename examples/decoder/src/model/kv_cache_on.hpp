@@ -36,19 +36,22 @@ class kv_cache_on final : public kv_cache {
         }
     }
 
-    [[nodiscard]] std::size_t rows() const noexcept override { return tensors_.front().rows(); }
+    [[nodiscard]] std::size_t rows() const noexcept override { return rows_; }
 
     [[nodiscard]] vtensor::status try_grow(std::size_t rows) noexcept override {
         const state before = remember();
         vtensor::status outcome = grow_all(rows);
         if (is_shortage(outcome))
             outcome = grow_all_tightly(rows);
-        if (!outcome)
+        if (outcome)
+            rows_ = rows;
+        else
             restore(before);
         return outcome;
     }
 
     void truncate(std::size_t rows) noexcept override {
+        rows_ = std::min(rows_, rows);
         for (tensor& each : tensors_)
             if (each.rows() > rows)
                 static_cast<void>(each.try_resize(rows));
@@ -76,7 +79,7 @@ class kv_cache_on final : public kv_cache {
 
     [[nodiscard]] bool verify() const noexcept override {
         return pool_.verify() && std::all_of(tensors_.begin(), tensors_.end(), [&](const tensor& each) {
-                   return each.rows() == rows() && each.verify();
+                   return each.rows() >= rows_ && each.verify();
                });
     }
 
@@ -97,12 +100,14 @@ class kv_cache_on final : public kv_cache {
                outcome.code() == vtensor::errc::too_many_mappings;
     }
 
-    static kv_view view_of(tensor& from) noexcept { return *from.template try_view<3>(); }
+    [[nodiscard]] kv_view view_of(tensor& from) const noexcept {
+        return from.template try_view<3>()->rows(0, rows_);
+    }
 
     state remember() noexcept {
         for (std::size_t i = 0; i < tensors_.size(); ++i)
             held_[i] = tensors_[i].mapped_rows();
-        return {rows(), pool_.stats().free / pool_.chunk_size()};
+        return {rows_, pool_.stats().free / pool_.chunk_size()};
     }
 
     /// Memory for all, then rows for all: the second half only counts.
@@ -111,7 +116,7 @@ class kv_cache_on final : public kv_cache {
             if (const vtensor::status outcome = each.try_prepare(rows); !outcome)
                 return outcome;
         for (tensor& each : tensors_)
-            if (const vtensor::status outcome = each.try_resize(rows); !outcome)
+            if (const vtensor::status outcome = each.try_resize(std::max(rows, each.rows())); !outcome)
                 return outcome;
         return {};
     }
@@ -122,7 +127,7 @@ class kv_cache_on final : public kv_cache {
             if (const vtensor::status outcome = each.try_trim(); !outcome)
                 return outcome;
         for (tensor& each : tensors_) {
-            vtensor::status outcome = each.try_resize(rows);
+            vtensor::status outcome = each.try_resize(std::max(rows, each.rows()));
             if (outcome)
                 outcome = each.try_trim();
             if (!outcome)
@@ -143,6 +148,7 @@ class kv_cache_on final : public kv_cache {
 
     vtensor::chunk_pool<Backend, mutex> pool_;
     [[no_unique_address]] mapper mapper_;
+    std::size_t rows_ = 0;          // a tensor has more only where the backend would not unmap its end
     std::vector<tensor> tensors_;   // K of layer 0, V of layer 0, K of layer 1, …
     std::vector<std::size_t> held_; // rows that fitted into each tensor's memory before a step
 };
