@@ -151,10 +151,10 @@ concept look_ahead_policy = growth_policy<G> && requires(const G& policy, const 
 /// How far an eviction policy looks before it decides which rows stay.
 enum class eviction_scope : std::uint8_t { tensor, layer, model };
 
-/// Chooses rows, never moves them.
+/// Chooses rows, never moves them. Its scope is a constant of the type.
 template <class E>
 concept eviction_policy = std::copyable<E> && requires {
-    { E::scope } -> std::convertible_to<eviction_scope>;
+    typename std::integral_constant<eviction_scope, E::scope>;
 };
 
 // ---- computation ----

@@ -72,6 +72,9 @@ struct minimal_eviction {
     static constexpr eviction_scope scope = eviction_scope::layer;
 };
 struct no_scope {};
+struct scope_of_a_value {
+    eviction_scope scope = eviction_scope::tensor;
+};
 struct scope_of_another_type {
     static constexpr int scope = 0;
 };
@@ -81,6 +84,7 @@ struct eviction_not_copyable {
 };
 static_assert(eviction_policy<minimal_eviction>);
 static_assert(!eviction_policy<int> && !eviction_policy<no_scope> && !eviction_policy<scope_of_another_type>);
+static_assert(!eviction_policy<scope_of_a_value>);
 static_assert(!eviction_policy<eviction_not_copyable>);
 
 // ---- element ----
