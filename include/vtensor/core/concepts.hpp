@@ -151,10 +151,10 @@ concept look_ahead_policy = growth_policy<G> && requires(const G& policy, const 
 /// How far an eviction policy looks before it decides which rows stay.
 enum class eviction_scope : std::uint8_t { tensor, layer, model };
 
-/// Chooses rows, never moves them. Its scope is a constant of the type.
+/// Chooses rows, never moves them. Its scope is a static constant of the type.
 template <class E>
 concept eviction_policy = std::copyable<E> && requires {
-    typename std::integral_constant<eviction_scope, E::scope>;
+    { &E::scope } -> std::same_as<const eviction_scope*>;
 };
 
 // ---- computation ----
