@@ -7,6 +7,7 @@
 #include "support/error_codes.hpp"
 #include "support/fault_loop.hpp"
 #include "support/proc_maps.hpp"
+#include "support/sanitizers.hpp"
 
 #include <vtensor/adaptors/failing.hpp>
 #include <vtensor/backends/host.hpp>
@@ -15,6 +16,7 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <vector>
 
 using namespace vtensor;
 using vtensor::adaptors::failing;
@@ -150,11 +152,18 @@ std::size_t loop(Prepare prepare, Operate operate, errc code, fault_length lengt
         restore, code, length);
 }
 
+/// Every code, or under a sanitizer those that the library treats differently.
+std::vector<errc> codes() {
+    if (vtensor::testing::any_sanitizer)
+        return {errc::out_of_memory, errc::limit_exceeded, errc::too_many_mappings, errc::native_failure};
+    return every_error_code();
+}
+
 /// The same for every code and with and without a failing undo. Returns the fewest failures met.
 template <class Growth, class Prepare, class Operate>
 std::size_t every_loop(Prepare prepare, Operate operate) {
     std::size_t fewest = ~std::size_t{0};
-    for (const errc code : every_error_code()) {
+    for (const errc code : codes()) {
         for (const fault_length length : {fault_length::one, fault_length::with_undo}) {
             INFO("failing with " << name(code) << ", calls in a row: " << static_cast<std::size_t>(length));
             fewest = std::min(fewest, loop<Growth>(prepare, operate, code, length));
