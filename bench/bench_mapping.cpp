@@ -30,12 +30,23 @@ struct stack {
     virtual_tensor<std::byte, host_backend> tensor;
 };
 
-void add(bench::report& report, const std::string& name, const std::string& metric,
-         const bench::rounds<2>& timed, std::size_t chunks) {
+/// Times `through` the stack against the bare calls for the same chunks, one by one.
+template <class Through>
+void compare(bench::report& report, const std::string& name, stack& side, bytes chunk, std::size_t chunks,
+             Through through) {
+    const bench::raw_mapping raw{chunk.count(), chunks};
+    const auto timed = bench::interleave(
+        repeats, [&] { through(side.tensor); },
+        [&] {
+            for (std::size_t index = 0; index < chunks; ++index)
+                raw.map(index);
+            for (std::size_t index = chunks; index-- > 0;)
+                raw.unmap(index);
+        });
     const double scale = 1e6 / static_cast<double>(chunks);
     const auto ratio = timed.ratio(0, 1);
     report.add({.name = name,
-                .metric = metric,
+                .metric = "map + unmap",
                 .value = timed.seconds(0).median() * scale,
                 .unit = "us/chunk",
                 .limit = timed.seconds(1).median() * scale,
@@ -44,58 +55,29 @@ void add(bench::report& report, const std::string& name, const std::string& metr
                 .repeats = ratio.count()});
 }
 
-/// Chunk by chunk: as a decode step maps.
-void measure_one_by_one(bench::report& report, bytes chunk, std::size_t chunks) {
-    stack through{chunk, chunks};
-    const bench::raw_mapping raw{chunk.count(), chunks};
-    const auto timed = bench::interleave(
-        repeats,
-        [&] {
-            for (std::size_t rows = 1; rows <= chunks; ++rows)
-                through.tensor.resize(rows);
-            for (std::size_t rows = chunks; rows-- > 0;)
-                through.tensor.resize(rows);
-        },
-        [&] {
-            for (std::size_t index = 0; index < chunks; ++index)
-                raw.map(index);
-            for (std::size_t index = chunks; index-- > 0;)
-                raw.unmap(index);
-        });
+/// Chunk by chunk, as decode steps map; then all at once, as a prefill maps.
+void measure(bench::report& report, bytes chunk, std::size_t chunks) {
     std::string size = to_string(chunk);
     size.erase(size.find(' '), 1);
-    add(report, "map " + size, "map + unmap", timed, chunks);
-}
-
-/// Many chunks at once: as a prefill maps. The bare calls are still one a chunk.
-void measure_at_once(bench::report& report, bytes chunk, std::size_t chunks) {
-    stack through{chunk, chunks};
-    const bench::raw_mapping raw{chunk.count(), chunks};
-    const auto timed = bench::interleave(
-        repeats,
-        [&] {
-            through.tensor.resize(chunks);
-            through.tensor.resize(0);
-        },
-        [&] {
-            for (std::size_t index = 0; index < chunks; ++index)
-                raw.map(index);
-            for (std::size_t index = chunks; index-- > 0;)
-                raw.unmap(index);
-        });
-    std::string size = to_string(chunk);
-    size.erase(size.find(' '), 1);
-    add(report, "map " + std::to_string(chunks) + " x " + size + " at once", "map + unmap", timed, chunks);
+    stack side{chunk, chunks};
+    compare(report, "map " + size, side, chunk, chunks, [&](auto& tensor) {
+        for (std::size_t rows = 1; rows <= chunks; ++rows)
+            tensor.resize(rows);
+        for (std::size_t rows = chunks; rows-- > 0;)
+            tensor.resize(rows);
+    });
+    compare(report, "map " + size + " x " + std::to_string(chunks), side, chunk, chunks, [&](auto& tensor) {
+        tensor.resize(chunks);
+        tensor.resize(0);
+    });
 }
 
 } // namespace
 
 int main(int argc, char** argv) {
     bench::report report{"bench_mapping"};
-    measure_one_by_one(report, 2_MiB, 512);
-    measure_one_by_one(report, 64_KiB, 2048);
-    measure_one_by_one(report, 4_KiB, 4096);
-    measure_at_once(report, 2_MiB, 512);
-    measure_at_once(report, 64_KiB, 2048);
+    measure(report, 2_MiB, 512);
+    measure(report, 64_KiB, 2048);
+    measure(report, 4_KiB, 4096);
     return report.finish(bench::json_option(argc, argv));
 }
