@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The small parts: sampler, UTF-8, bytes on the command line, threads, products.
+// The small parts: sampler, UTF-8, bytes on the command line, products.
 #include <support/catch.hpp>
 
 #include "app/options.hpp"
@@ -12,7 +12,6 @@
 
 #include <vtensor/core/element.hpp>
 
-#include <atomic>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -155,22 +154,6 @@ TEST_CASE("Numbers of bytes are read with and without units, and refused where t
     for (const char* const bad :
          {"", "x", "-1", "1.5M", "64kb", "5 M", "18446744073709551616", "2000000000G", "1e9"})
         CHECK(!parse_bytes(bad).has_value());
-}
-
-TEST_CASE("Every task runs exactly once, whatever the number of threads and tasks") {
-    for (const std::size_t count : {1U, 2U, 3U, 8U}) {
-        thread_pool threads{count};
-        CHECK(threads.threads() == count);
-        std::size_t wrong = 0;
-        for (std::size_t round = 0; round < 300; ++round) {
-            const std::size_t tasks = round % 17;
-            std::vector<std::atomic<int>> ran(tasks);
-            threads(tasks, [&](std::size_t task) { ran[task].fetch_add(1); });
-            for (const auto& times : ran)
-                wrong += times.load() == 1 ? 0U : 1U;
-        }
-        CHECK(wrong == 0);
-    }
 }
 
 TEST_CASE("Products agree with a loop in double precision and do not depend on count or threads") {
