@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Replaces the global operator new by one that can be told to fail, so that running out of memory for
-// book-keeping can be tested. It defines non-inline functions: include it in one file of a test program.
+// A global operator new that can be told to fail, so that running out of memory for book-keeping can be
+// tested. It is in a program that is built from failing_new.cpp as well, and in no other.
 #pragma once
 
 #include <atomic>
@@ -46,10 +46,3 @@ class failing_new {
 };
 
 } // namespace vtensor::testing
-
-void* operator new(std::size_t size) { return vtensor::testing::failing_new::allocate(size); }
-void* operator new[](std::size_t size) { return vtensor::testing::failing_new::allocate(size); }
-void operator delete(void* memory) noexcept { std::free(memory); }
-void operator delete[](void* memory) noexcept { std::free(memory); }
-void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
-void operator delete[](void* memory, std::size_t) noexcept { std::free(memory); }
