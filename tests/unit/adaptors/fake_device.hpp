@@ -120,7 +120,7 @@ class fake_device {
     bool note(const char* what, Numbers... numbers) noexcept {
         const std::lock_guard lock{mutex_};
         std::string line = what;
-        ((line += " " + std::to_string(numbers)), ...);
+        (line.append(1, ' ').append(std::to_string(numbers)), ...);
         asked_.push_back(line);
         return failure_.code == errc::ok;
     }
