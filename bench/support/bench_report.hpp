@@ -18,6 +18,7 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdio>
+#include <ctime>
 #include <fstream>
 #include <iostream>
 #include <optional>
@@ -88,15 +89,29 @@ class rounds {
     std::vector<std::array<double, Works>> seconds_;
 };
 
+/// The processor time of the calling thread: for work of one thread on a machine that others use too.
+struct thread_clock {
+    using duration = std::chrono::nanoseconds;
+    using rep = duration::rep;
+    using period = duration::period;
+    using time_point = std::chrono::time_point<thread_clock>;
+    static constexpr bool is_steady = true;
+
+    [[nodiscard]] static time_point now() noexcept {
+        std::timespec time{};
+        ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+        return time_point{std::chrono::seconds{time.tv_sec} + std::chrono::nanoseconds{time.tv_nsec}};
+    }
+};
+
 /// Runs the pieces of work in turn, `repeats` times each after one warm-up round, so that a disturbance meets
 /// all of them.
-template <class... Work>
+template <class Clock = std::chrono::steady_clock, class... Work>
 [[nodiscard]] rounds<sizeof...(Work)> interleave(std::size_t repeats, Work&&... works) {
-    using clock = std::chrono::steady_clock;
     const auto seconds_of = [](auto& work) {
-        const auto start = clock::now();
+        const auto start = Clock::now();
         work();
-        return std::chrono::duration<double>(clock::now() - start).count();
+        return std::chrono::duration<double>(Clock::now() - start).count();
     };
     (works(), ...);
     rounds<sizeof...(Work)> timed{repeats};

@@ -77,28 +77,26 @@ struct single_query {
     }
 };
 
-/// All queries of one query head of one sequence.
+/// One query of one query head of a sequence.
 template <class T, class Query>
-void attend_head(const sequence<T, Query>& one, const options& chosen, std::size_t query_head) noexcept {
+void attend_query(const sequence<T, Query>& one, const options& chosen, std::size_t query_head,
+                  std::size_t query) noexcept {
     const std::size_t queries = one.queries.extents[0];
     const std::size_t group = one.queries.extents[1] / one.heads.size();
     const std::size_t first_scored = one.scores.data == nullptr ? queries : queries - one.scores.extents[1];
-    const std::int64_t first_position = first_query_position(one);
-    for (std::size_t query = 0; query < queries; ++query) {
-        const single_query<T, Query> single{.query = &one.queries(query, query_head, 0),
-                                            .output = &one.output(query, query_head, 0),
-                                            .key_width = one.queries.extents[2],
-                                            .value_width = one.output.extents[2],
-                                            .head = one.heads[query_head / group],
-                                            .position = first_position + static_cast<std::int64_t>(query),
-                                            .scale =
-                                                static_cast<double>(scale_of(chosen, one.queries.extents[2])),
-                                            .mask = visibility{chosen}};
-        std::span<float> scores;
-        if (query >= first_scored && one.scores.extents[2] != 0)
-            scores = {&one.scores(query_head, query - first_scored, 0), one.scores.extents[2]};
-        single.attend(scores);
-    }
+    const single_query<T, Query> single{
+        .query = &one.queries(query, query_head, 0),
+        .output = &one.output(query, query_head, 0),
+        .key_width = one.queries.extents[2],
+        .value_width = one.output.extents[2],
+        .head = one.heads[query_head / group],
+        .position = first_query_position(one) + static_cast<std::int64_t>(query),
+        .scale = static_cast<double>(scale_of(chosen, one.queries.extents[2])),
+        .mask = visibility{chosen}};
+    std::span<float> scores;
+    if (query >= first_scored && one.scores.extents[2] != 0)
+        scores = {&one.scores(query_head, query - first_scored, 0), one.scores.extents[2]};
+    single.attend(scores);
 }
 
 } // namespace detail
@@ -119,8 +117,11 @@ struct reference {
         run(tasks, [&asked](std::size_t task) noexcept {
             for (const auto& one : asked.sequences) {
                 const std::size_t heads = one.queries.extents[0] == 0 ? 0 : one.queries.extents[1];
-                if (task < heads)
-                    return detail::attend_head(one, asked.options, task);
+                if (task < heads) {
+                    for (std::size_t query = 0; query < one.queries.extents[0]; ++query)
+                        detail::attend_query(one, asked.options, task, query);
+                    return;
+                }
                 task -= heads;
             }
         });

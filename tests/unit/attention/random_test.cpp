@@ -116,6 +116,15 @@ TEMPLATE_LIST_TEST_CASE("very wide heads are right", "", all_kinds) {
             .check_truth();
 }
 
+TEMPLATE_LIST_TEST_CASE("keys beyond the scratch of one pass are right", "", all_kinds) {
+    random_engine random{12};
+    batch<TestType>{{{.group = 2, .rows = {5}, .key_width = 8200, .value_width = 3, .scored = 1},
+                     {.group = 40, .rows = {50}, .key_width = 1000, .value_width = 20, .scored = 1}},
+                    {},
+                    random}
+        .check_truth();
+}
+
 TEMPLATE_LIST_TEST_CASE("long rows are right with and without scores", "", all_kinds) {
     random_engine random{9};
     for (const std::size_t queries : {1u, 2u, 70u})

@@ -16,8 +16,6 @@
 
 #if VTENSOR_ATTENTION_HAS_VECTORS
 
-#include <hwy/cache_control.h>
-
 namespace vtensor::attention::detail::HWY_NAMESPACE {
 
 /// Rows of keys or of values: `count` rows of `width` elements, `stride` elements apart.
@@ -31,31 +29,56 @@ struct row_block {
     [[nodiscard]] VTENSOR_ATTENTION_INLINE const T* row(std::size_t index) const {
         return data + static_cast<std::ptrdiff_t>(index) * stride;
     }
-
-    /// Asks for the cache lines of columns [from, to) of one row, where there are such.
-    VTENSOR_ATTENTION_INLINE void prefetch(std::size_t index, std::size_t from, std::size_t to) const {
-        if (index >= count)
-            return;
-        const auto* bytes = reinterpret_cast<const std::byte*>(row(index));
-        const std::size_t end = std::min(to, width) * sizeof(T);
-        for (std::size_t offset = from * sizeof(T); offset < end; offset += 64)
-            hwy::Prefetch(bytes + offset);
-    }
 };
 
 /// The heads of a tile, padded to what divides a vector.
 template <std::size_t Heads>
 inline constexpr std::size_t padded_heads = Heads == 3 ? 4 : Heads;
 
+/// What is read next, asked for while something else is computed: row r of `rows` while row r of another
+/// block is worked on. One or two query heads compute so little that the processor's own prefetching does
+/// better: for them nothing is asked for.
+template <std::size_t Heads, class T>
+class read_ahead {
+    static constexpr bool wanted = Heads > 2;
+
+  public:
+    explicit read_ahead(const row_block<T>& rows) noexcept : rows_{rows} {}
+
+    /// The row to follow while row `index` is worked on.
+    [[nodiscard]] VTENSOR_ATTENTION_INLINE const T* row(std::size_t index) const {
+        return wanted ? rows_.row(index) : nullptr;
+    }
+    /// Asks for `Elements` elements from `column` on, into the second-level cache: the first level has too
+    /// few outstanding misses to spare.
+    template <std::size_t Elements>
+    static VTENSOR_ATTENTION_INLINE void ask(const T* row, std::size_t column) {
+        if constexpr (wanted)
+            unroll<(Elements * sizeof(T) + line - 1) / line>([&](auto index) __attribute__((always_inline)) {
+                __builtin_prefetch(row + column + index * (line / sizeof(T)), 0, second_level);
+            });
+    }
+
+  private:
+    static constexpr std::size_t line = 64; // bytes
+    static constexpr int second_level = 2;  // as __builtin_prefetch counts
+
+    row_block<T> rows_;
+};
+
 /// The products of `Rows` rows from `first` on with `Heads` queries, lane by lane, as [row][padded head] into
 /// `sum` from `Place` on; rows behind the last one repeat it.
 template <std::size_t Heads, std::size_t Rows, std::size_t Place, class T>
-VTENSOR_ATTENTION_INLINE void multiply_rows(const row_block<T>& keys, std::size_t first, const float* queries,
+VTENSOR_ATTENTION_INLINE void multiply_rows(const row_block<T>& keys, std::size_t first,
+                                            const read_ahead<Heads, T>& ahead, const float* queries,
                                             std::size_t query_stride, std::array<float_vector, lanes>& sum) {
     constexpr std::size_t stride = padded_heads<Heads>;
+    constexpr std::size_t vectors = sizeof(T) == 2 ? 2 : 1; // a cache line of keys
     std::array<const T*, Rows> row;
+    std::array<const T*, Rows> next;
     unroll<Rows>([&](auto r) __attribute__((always_inline)) {
         row[r] = keys.row(std::min<std::size_t>(first + r, keys.count - 1));
+        next[r] = ahead.row(first + r);
     });
     unroll<Rows * stride>([&](auto index)
                               __attribute__((always_inline)) { sum[Place + index] = hn::Zero(floats); });
@@ -71,32 +94,36 @@ VTENSOR_ATTENTION_INLINE void multiply_rows(const row_block<T>& keys, std::size_
     };
     std::array<float_vector, Rows> key;
     std::size_t column = 0;
-    for (; column + lanes <= keys.width; column += lanes) {
-        unroll<Rows>([&](auto r) __attribute__((always_inline)) { key[r] = load(row[r] + column); });
-        add(key, column);
-    }
-    if (column < keys.width) {
+    for (; column + vectors * lanes <= keys.width; column += vectors * lanes) {
         unroll<Rows>([&](auto r) __attribute__((always_inline)) {
-            key[r] = load_some(row[r] + column, keys.width - column);
+            ahead.template ask<vectors * lanes>(next[r], column);
         });
+        unroll<vectors>([&](auto v) __attribute__((always_inline)) {
+            unroll<Rows>([&](auto r)
+                             __attribute__((always_inline)) { key[r] = load(row[r] + column + v * lanes); });
+            add(key, column + v * lanes);
+        });
+    }
+    for (; column < keys.width; column += lanes) {
+        const std::size_t count = std::min(lanes, keys.width - column);
+        unroll<Rows>([&](auto r)
+                         __attribute__((always_inline)) { key[r] = load_some(row[r] + column, count); });
         add(key, column);
     }
 }
 
 /// The logits of a block of at most `block_rows` rows, as [row][padded head], up to a whole vector; those
-/// behind the last row are −∞. Prefetches `ahead` row by row.
+/// behind the last row are −∞. Follows `ahead` row by row.
 template <std::size_t Heads, class T>
-VTENSOR_ATTENTION_INLINE void multiply_keys(const row_block<T>& keys, const row_block<T>& ahead,
+VTENSOR_ATTENTION_INLINE void multiply_keys(const row_block<T>& keys, const read_ahead<Heads, T>& ahead,
                                             const float* queries, std::size_t query_stride, float* logits) {
     constexpr std::size_t stride = padded_heads<Heads>;
     constexpr std::size_t rows = lanes / stride;                 // of one vector of logits
     constexpr std::size_t pass = std::min<std::size_t>(rows, 4); // rows that are read side by side
     for (std::size_t first = 0; first < keys.count; first += rows) {
-        for (std::size_t r = 0; r < rows; ++r)
-            ahead.prefetch(first + r, 0, ahead.width);
         std::array<float_vector, lanes> sum;
         unroll<rows / pass>([&](auto index) __attribute__((always_inline)) {
-            multiply_rows<Heads, pass, index * pass * stride>(keys, first + index * pass, queries,
+            multiply_rows<Heads, pass, index * pass * stride>(keys, first + index * pass, ahead, queries,
                                                               query_stride, sum);
         });
         hn::Store(sums(sum), floats, logits + first * stride);
@@ -105,40 +132,46 @@ VTENSOR_ATTENTION_INLINE void multiply_keys(const row_block<T>& keys, const row_
     std::fill(logits + keys.count * stride, logits + end, -HUGE_VALF);
 }
 
-/// Adds the values of a block, weighted by `weights` as [row][padded head], to the outputs. Prefetches
-/// `ahead` row by row.
+/// Adds `Vectors` vectors of columns from `column` on of a block of values, weighted by `weights` as
+/// [row][padded head], to the outputs. Follows `ahead` row by row.
+template <std::size_t Heads, std::size_t Vectors, class T>
+VTENSOR_ATTENTION_INLINE void add_columns(const row_block<T>& values, const read_ahead<Heads, T>& ahead,
+                                          const float* weights, const std::array<float*, Heads>& output,
+                                          std::size_t column) {
+    constexpr std::size_t stride = padded_heads<Heads>;
+    std::array<float_vector, Heads * Vectors> sum;
+    unroll<Heads * Vectors>([&](auto index) __attribute__((always_inline)) {
+        sum[index] = hn::LoadU(floats, output[index / Vectors] + column + index % Vectors * lanes);
+    });
+    for (std::size_t r = 0; r < values.count; ++r) {
+        ahead.template ask<Vectors * lanes>(ahead.row(r), column);
+        const T* row = values.row(r) + column;
+        std::array<float_vector, Vectors> value;
+        unroll<Vectors>([&](auto v) __attribute__((always_inline)) { value[v] = load(row + v * lanes); });
+        unroll<Heads>([&](auto head) __attribute__((always_inline)) {
+            const auto weight = hn::Set(floats, weights[r * stride + head]);
+            unroll<Vectors>([&](auto v) __attribute__((always_inline)) {
+                sum[head * Vectors + v] = hn::MulAdd(value[v], weight, sum[head * Vectors + v]);
+            });
+        });
+    }
+    unroll<Heads * Vectors>([&](auto index) __attribute__((always_inline)) {
+        hn::StoreU(sum[index], floats, output[index / Vectors] + column + index % Vectors * lanes);
+    });
+}
+
+/// Adds the values of a block, weighted by `weights` as [row][padded head], to the outputs. Follows `ahead`
+/// row by row.
 template <std::size_t Heads, class T>
-VTENSOR_ATTENTION_INLINE void add_values(const row_block<T>& values, const row_block<T>& ahead,
+VTENSOR_ATTENTION_INLINE void add_values(const row_block<T>& values, const read_ahead<Heads, T>& ahead,
                                          const float* weights, const std::array<float*, Heads>& output) {
     constexpr std::size_t stride = padded_heads<Heads>;
     constexpr std::size_t vectors = Heads <= 2 ? 8 : 4; // columns at a time: all sums stay in registers
-    const auto add = [&]<std::size_t Vectors>(
-        std::size_t column, std::integral_constant<std::size_t, Vectors>) __attribute__((always_inline)) {
-        std::array<float_vector, Heads * Vectors> sum;
-        unroll<Heads * Vectors>([&](auto index) __attribute__((always_inline)) {
-            sum[index] = hn::LoadU(floats, output[index / Vectors] + column + index % Vectors * lanes);
-        });
-        for (std::size_t r = 0; r < values.count; ++r) {
-            ahead.prefetch(r, column, column + Vectors * lanes);
-            const T* row = values.row(r) + column;
-            std::array<float_vector, Vectors> value;
-            unroll<Vectors>([&](auto v) __attribute__((always_inline)) { value[v] = load(row + v * lanes); });
-            unroll<Heads>([&](auto head) __attribute__((always_inline)) {
-                const auto weight = hn::Set(floats, weights[r * stride + head]);
-                unroll<Vectors>([&](auto v) __attribute__((always_inline)) {
-                    sum[head * Vectors + v] = hn::MulAdd(value[v], weight, sum[head * Vectors + v]);
-                });
-            });
-        }
-        unroll<Heads * Vectors>([&](auto index) __attribute__((always_inline)) {
-            hn::StoreU(sum[index], floats, output[index / Vectors] + column + index % Vectors * lanes);
-        });
-    };
     std::size_t column = 0;
     for (; column + vectors * lanes <= values.width; column += vectors * lanes)
-        add(column, std::integral_constant<std::size_t, vectors>{});
+        add_columns<Heads, vectors>(values, ahead, weights, output, column);
     for (; column + lanes <= values.width; column += lanes)
-        add(column, std::integral_constant<std::size_t, 1>{});
+        add_columns<Heads, 1>(values, ahead, weights, output, column);
     if (const std::size_t rest = values.width - column; rest != 0)
         for (std::size_t head = 0; head < Heads; ++head) {
             auto sum = load_some(output[head] + column, rest);

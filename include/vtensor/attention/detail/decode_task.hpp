@@ -137,16 +137,15 @@ class decode_task {
             const std::size_t end = std::min(row + block_rows, last);
             if (head_.positions != nullptr && !sees_any(row, end))
                 continue;
-            const std::size_t next_end = std::min(end + block_rows, last);
+            const std::size_t next = std::min(row + block_rows, last - 1);
             each_tile([&](std::size_t tile, auto heads) {
-                this->template weigh_tile<heads>(tile, row, end,
-                                                 tile == 0 ? values(row, end) : row_block<T>{});
+                this->template weigh_tile<heads>(tile, row, end, values(next, last));
             });
             each_tile([&](std::size_t tile, auto heads) {
                 std::array<float*, heads> output;
                 std::copy_n(output_.begin() + static_cast<std::ptrdiff_t>(tile * tile_heads), heads(),
                             output.begin());
-                add_values<heads>(values(row, end), tile == 0 ? keys(end, next_end) : row_block<T>{},
+                add_values<heads>(values(row, end), read_ahead<heads, T>{keys(next, last)},
                                   weights_[tile].data(), output);
             });
         }
@@ -157,8 +156,8 @@ class decode_task {
                                              const row_block<T>& ahead) noexcept {
         constexpr std::size_t stride = padded_heads<Heads>;
         float* weights = weights_[tile].data();
-        multiply_keys<Heads>(keys(row, end), ahead, queries_.data() + tile * tile_heads * query_stride_,
-                             query_stride_, weights);
+        multiply_keys<Heads>(keys(row, end), read_ahead<Heads, T>{ahead},
+                             queries_.data() + tile * tile_heads * query_stride_, query_stride_, weights);
         if (head_.positions != nullptr)
             hide_rows<stride>(row, end, weights);
         softmax_state::factors rescale;

@@ -89,31 +89,69 @@ VTENSOR_ATTENTION_INLINE void store_some(float_vector vector, float* to, std::si
     return hn::Mul(sum, hn::BitCast(floats, power));
 }
 
-/// The sums of `lanes` vectors, one a lane and in order, by a tree of pairwise sums.
-template <std::size_t Count>
-[[nodiscard]] VTENSOR_ATTENTION_INLINE float_vector sums(std::array<float_vector, Count> vectors) {
-    if constexpr (Count == 1) {
-        return vectors[0];
+/// Groups of `Size` lanes, every odd one from `odd`, every even one from `even`. A blend.
+template <std::size_t Size>
+[[nodiscard]] VTENSOR_ATTENTION_INLINE float_vector odd_even(float_vector odd, float_vector even) {
+    if constexpr (Size * 2 == lanes) {
+        return hn::ConcatUpperLower(floats, odd, even);
+    } else if constexpr (Size == 1) {
+        return hn::OddEven(odd, even);
+    } else if constexpr (Size == 2) {
+        const hn::Repartition<std::uint64_t, float_tag> pairs;
+        return hn::BitCast(floats, hn::OddEven(hn::BitCast(pairs, odd), hn::BitCast(pairs, even)));
     } else {
-        std::array<float_vector, Count / 2> halves;
-        unroll<Count / 2>([&](auto pair) __attribute__((always_inline)) {
-            halves[pair] = hn::Add(hn::ConcatEven(floats, vectors[2 * pair + 1], vectors[2 * pair]),
-                                   hn::ConcatOdd(floats, vectors[2 * pair + 1], vectors[2 * pair]));
-        });
-        return sums(halves);
+        static_assert(Size == 4, "vectors of at most 512 bits");
+        return hn::OddEvenBlocks(odd, even);
     }
 }
 
-/// The largest of the lanes `Step` apart, in each of them: with Step 1 of all lanes.
-template <std::size_t Step>
-[[nodiscard]] VTENSOR_ATTENTION_INLINE float_vector largest_across(float_vector vector) {
-    alignas(64) std::array<float, lanes> whole;
-    hn::Store(vector, floats, whole.data());
-    for (std::size_t lane = Step; lane < lanes; ++lane)
-        whole[lane % Step] = whole[lane % Step] < whole[lane] ? whole[lane] : whole[lane % Step];
-    for (std::size_t lane = Step; lane < lanes; ++lane)
-        whole[lane] = whole[lane % Step];
-    return hn::Load(floats, whole.data());
+/// Every group of `Size` lanes in the place of its neighbour.
+template <std::size_t Size>
+[[nodiscard]] VTENSOR_ATTENTION_INLINE float_vector swap_neighbours(float_vector vector) {
+    if constexpr (Size * 2 == lanes)
+        return hn::ConcatLowerUpper(floats, vector, vector);
+    else if constexpr (Size == 1)
+        return hn::Shuffle2301(vector);
+    else if constexpr (Size == 2)
+        return hn::Shuffle1032(vector);
+    else
+        return hn::SwapAdjacentBlocks(vector);
+}
+
+/// Pairwise sums of neighbouring groups of `Size` lanes: those of `one` where the groups are even, those of
+/// `other` where they are odd. One shuffle only: blends use the ports that products leave idle.
+template <std::size_t Size>
+[[nodiscard]] VTENSOR_ATTENTION_INLINE float_vector fold(float_vector one, float_vector other) {
+    return hn::Add(odd_even<Size>(other, one), swap_neighbours<Size>(odd_even<Size>(one, other)));
+}
+
+/// The sums over each of `lanes` vectors, in order, one a lane: a tree of folds.
+template <std::size_t Count>
+[[nodiscard]] VTENSOR_ATTENTION_INLINE float_vector sums(const std::array<float_vector, Count>& vectors) {
+    if constexpr (Count == 1) {
+        return vectors[0];
+    } else {
+        std::array<float_vector, Count / 2> folded;
+        unroll<Count / 2>([&](auto pair) __attribute__((always_inline)) {
+            folded[pair] = fold<lanes / Count>(vectors[2 * pair], vectors[2 * pair + 1]);
+        });
+        return sums(folded);
+    }
+}
+
+/// Turns `lanes` rows of `lanes` columns into columns, by exchanging ever larger blocks.
+template <std::size_t Size = 1>
+VTENSOR_ATTENTION_INLINE void transpose(std::array<float_vector, lanes>& rows) {
+    unroll<lanes>([&](auto index) __attribute__((always_inline)) {
+        if constexpr ((index & Size) == 0) {
+            const auto upper = rows[index];
+            const auto lower = rows[index + Size];
+            rows[index] = odd_even<Size>(swap_neighbours<Size>(lower), upper);
+            rows[index + Size] = odd_even<Size>(lower, swap_neighbours<Size>(upper));
+        }
+    });
+    if constexpr (Size * 2 < lanes)
+        transpose<Size * 2>(rows);
 }
 
 } // namespace vtensor::attention::detail::HWY_NAMESPACE

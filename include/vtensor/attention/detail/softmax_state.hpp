@@ -28,6 +28,9 @@ inline constexpr std::size_t tile_heads = 4;
 /// The lowest finite reference point: below it lies only −∞, the logit of what is not seen.
 inline constexpr float lowest = -3.0e38f;
 
+/// How far a logit may exceed the reference point before that moves.
+inline constexpr float reference_slack = 8.0f;
+
 /// For one tile of heads. `Stride` is the number of heads, padded to 1, 2 or 4: lane l of every vector here
 /// belongs to head l mod `Stride`.
 class softmax_state {
@@ -48,7 +51,8 @@ class softmax_state {
         for (std::size_t index = lanes; index < count; index += lanes)
             largest = hn::Max(largest, hn::Load(floats, logits + index));
         auto reference = hn::Load(floats, reference_.data());
-        const bool moved = !hn::AllTrue(floats, hn::Le(largest, hn::Add(reference, hn::Set(floats, slack))));
+        const bool moved =
+            !hn::AllTrue(floats, hn::Le(largest, hn::Add(reference, hn::Set(floats, reference_slack))));
         if (HWY_UNLIKELY(moved)) {
             move<Stride>(largest, rescale);
             reference = hn::Load(floats, reference_.data());
@@ -76,8 +80,6 @@ class softmax_state {
     [[nodiscard]] float reference(std::size_t head) const noexcept { return reference_[head]; }
 
   private:
-    static constexpr float slack = 8.0f;
-
     template <std::size_t Stride>
     HWY_NOINLINE void move(float_vector largest, factors& rescale) noexcept {
         alignas(64) std::array<float, lanes> lane_largest;
