@@ -11,6 +11,7 @@
 #include <vtensor/backends/host/huge_pages.hpp>
 #include <vtensor/backends/host/options.hpp>
 #include <vtensor/backends/host/range_table.hpp>
+#include <vtensor/backends/host/spare_mappings.hpp>
 #include <vtensor/core/concepts.hpp>
 
 #include <algorithm>
@@ -46,7 +47,8 @@ class host_backend {
     host_backend& operator=(const host_backend&) = delete;
 
     ~host_backend() {
-        ranges_.for_each_reservation([](address where, bytes size) { host::release_addresses(where, size); });
+        ranges_.for_each_reservation(
+            [this](address where, bytes size) { static_cast<void>(release_addresses(where, size)); });
     }
 
     // ---- the contract ----
@@ -76,7 +78,7 @@ class host_backend {
         const std::lock_guard lock{mutex_};
         if (const errc refusal = ranges_.check_release(where, size); refusal != errc::ok)
             return refuse(refusal, verb::release, size);
-        if (const int native = host::release_addresses(where, size); native != 0)
+        if (const int native = release_addresses(where, size); native != 0)
             return refuse(errc::native_failure, verb::release, size, native);
         ranges_.remove_reservation(where);
         reserved_ -= size;
@@ -150,7 +152,7 @@ class host_backend {
         const auto covered = ranges_.cover(where, size);
         if (covered.refusal != errc::ok)
             return refuse(covered.refusal, verb::unmap, size);
-        if (const int native = host::make_reserved(where, size); native != 0)
+        if (const int native = make_reserved(where, size); native != 0)
             return refuse(errc::too_many_mappings, verb::unmap, size, native);
         for (auto entry = covered.first; entry != covered.last; ++entry)
             chunks_.drop_mapping(entry->second.chunk);
@@ -255,16 +257,30 @@ class host_backend {
         return 0;
     }
 
-    /// Puts the mappings back to what the table says of them, as far as the kernel lets us.
-    void restore(const host::range_table::covered& covered) const noexcept {
+    /// Puts the mappings back to what the table says of them. New ones go first: that makes room where old
+    /// ones must be split.
+    void restore(const host::range_table::covered& covered) noexcept {
+        for (auto entry = covered.first; entry != covered.last; ++entry) {
+            if (!entry->second.installed)
+                static_cast<void>(make_reserved(entry->first, entry->second.size));
+        }
         for (auto entry = covered.first; entry != covered.last; ++entry) {
             if (entry->second.installed)
-                static_cast<void>(host::protect(entry->first, entry->second.size, entry->second.allowed));
-            else
-                static_cast<void>(host::make_reserved(entry->first, entry->second.size));
+                static_cast<void>(spares_.with_room(
+                    [&] { return host::protect(entry->first, entry->second.size, entry->second.allowed); }));
         }
     }
 
+    // What gives memory back or undoes must work also where the process has all the mappings it may have.
+
+    int make_reserved(address where, bytes size) noexcept {
+        return spares_.with_room([&] { return host::make_reserved(where, size); });
+    }
+    int release_addresses(address where, bytes size) noexcept {
+        return spares_.with_room([&] { return host::release_addresses(where, size); });
+    }
+
+    host::spare_mappings spares_;
     bytes granularity_;
     std::size_t max_mappings_;
     huge_page_report huge_pages_;
