@@ -104,7 +104,7 @@ class virtual_tensor {
         });
     }
 
-    /// The moved-from tensor is empty, may be destroyed or assigned to, and refuses everything else.
+    /// The moved-from tensor is empty, may be destroyed or assigned to, and refuses whatever needs memory.
     virtual_tensor(virtual_tensor&& other) noexcept
         : range_{std::move(other.range_)},
           data_{std::exchange(other.data_, nullptr)},
@@ -151,7 +151,7 @@ class virtual_tensor {
     tensor_view<T, 2> append(std::size_t count) { return try_append(count).value(); }
 
     /// Maps the memory of `rows` rows without adding them, so that growing to `rows` cannot fail afterwards.
-    /// `trim` undoes it.
+    /// `trim` undoes it, and so does shrinking under a policy that does not keep the memory.
     [[nodiscard]] status try_prepare(std::size_t rows) noexcept {
         if (const status refusal = check(rows); !refusal)
             return refusal;
