@@ -4,6 +4,8 @@
 // after each failure length, content and memory of the cache are as before and the next attempt works.
 #include <support/catch.hpp>
 
+#include "app/generate.hpp"
+#include "io/input_error.hpp"
 #include "model/kv_cache_on.hpp"
 #include "support/run.hpp"
 #include "support/vectors.hpp"
@@ -14,6 +16,7 @@
 
 #include <cstring>
 #include <memory>
+#include <string>
 #include <vector>
 
 using namespace decoder;
@@ -156,6 +159,44 @@ TEST_CASE("Failures while a mapper thread maps ahead change neither rows nor con
     }
     CHECK(cache.rows() == truth.prompt.size());
     CHECK(failures > 0);
+}
+
+TEST_CASE("Generating without memory ends with one line that says how far it came") {
+    const auto truth = read_expected("untied_llama3");
+    loaded model{vectors() / "untied_llama3"};
+    const generation_request request{truth.prompt, 60, 32, {}};
+    thread_pool threads{1};
+    std::size_t in_prompt = 0;
+    std::size_t in_text = 0;
+    for (std::size_t k = 1;; ++k) {
+        host_backend memory;
+        failing_backend backend{memory};
+        cache_with<growth::exact> cache{
+            backend, model.model.cache_shape(), {kv_type::f16, kv_growth::exact, page, {}}};
+        backend.fail_from(k, errc::out_of_memory, {vtensor::verb::create, vtensor::verb::map});
+        std::vector<int> shown;
+        std::string said;
+        try {
+            const auto result =
+                generate(model.model, cache, request, threads, [&](int token) { shown.push_back(token); });
+            CHECK(result.tokens == shown);
+            CHECK(shown.size() == 60);
+            break;
+        } catch (const input_error& refused) {
+            said = refused.what();
+        }
+        CAPTURE(k, said);
+        CHECK(said.find('\n') == std::string::npos);
+        CHECK_THAT(said, Catch::Matchers::ContainsSubstring("out_of_memory"));
+        CHECK_THAT(said, Catch::Matchers::ContainsSubstring("--kv-limit"));
+        CHECK(said.find(shown.empty()
+                            ? "tokens of the prompt"
+                            : "after " + std::to_string(shown.size()) + " generated") != std::string::npos);
+        CHECK(cache.verify());
+        ++(shown.empty() ? in_prompt : in_text);
+    }
+    CHECK(in_prompt > 0);
+    CHECK(in_text > 0);
 }
 
 TEST_CASE("Forgetting tokens cannot fail, whatever the backend refuses to unmap") {

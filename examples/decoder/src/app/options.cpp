@@ -106,7 +106,7 @@ void describe(CLI::App& app, settings& chosen, words& given) {
         ->type_name("TYPE");
     app.add_option("--prefill-chunk", chosen.prefill_chunk,
                    "Tokens of the prompt computed at once (default: 256)")
-        ->check(CLI::Range(std::size_t{1}, std::size_t{65536}))
+        ->check(CLI::Range(std::size_t{1}, std::size_t{4096}))
         ->type_name("N");
     app.add_flag("--huge-pages", chosen.huge_pages, "Ask for pages of 2 MiB");
     app.add_option("--json", given.json, "Write the figures to this file as well")->type_name("FILE");

@@ -93,6 +93,20 @@ class text_stream {
     std::string text_;
 };
 
+/// A failure in the middle ends the line, so that what is said about it stands alone.
+generation generate_text(llama& model, kv_cache& cache, const generation_request& request,
+                         thread_pool& threads, text_stream& stream) {
+    try {
+        auto result = generate(model, cache, request, threads, std::ref(stream));
+        stream.finish();
+        return result;
+    } catch (...) {
+        if (!stream.text().empty())
+            stream.finish();
+        throw;
+    }
+}
+
 } // namespace
 
 void run(const settings& given, std::ostream& out) {
@@ -118,8 +132,7 @@ void run(const settings& given, std::ostream& out) {
     thread_pool threads{chosen.threads};
     text_stream stream{*words, out};
     run_report report;
-    report.result = generate(model, *cache, request, threads, std::ref(stream));
-    stream.finish();
+    report.result = generate_text(model, *cache, request, threads, stream);
 
     report.chosen = chosen;
     report.cache = cache->figures();

@@ -19,14 +19,19 @@ namespace decoder {
 /// Writes rows [first, first + n) of `view`, where `rows` holds n × kv heads × head dimension floats.
 void store(const kv_view& view, std::size_t first, std::span<const float> rows) noexcept;
 
-/// Attention of one layer; holds the descriptors of the heads, so that a step allocates nothing.
+/// Attention of one layer. Every query goes to the library as a sequence of its own: so it is computed by the
+/// same operations in a decode step and in a chunk of any length, and the length never changes a result.
 class attention {
   public:
     explicit attention(std::size_t kv_heads);
 
+    /// Takes what `count` queries need, so that attending allocates nothing.
+    void make_room(std::size_t count);
+
     /// Causal attention of `count` queries, the last of which is at the last row of the cache: query i sees
     /// rows 0 … rows − count + i. `queries` and `out` are [count, heads, head dimension]; the heads share the
-    /// key-value heads evenly. Refused with `invalid_argument` where the sizes disagree.
+    /// key-value heads evenly. `count` is at most what there is room for. Refused with `invalid_argument`
+    /// where the sizes disagree.
     [[nodiscard]] vtensor::status operator()(const kv_view& keys, const kv_view& values,
                                              std::span<const float> queries, std::size_t count,
                                              std::size_t heads, std::span<float> out,
@@ -34,9 +39,13 @@ class attention {
 
   private:
     template <class T>
-    using descriptors = std::vector<vtensor::attention::kv_head<T>>;
+    struct descriptors {
+        std::vector<vtensor::attention::kv_head<T>> heads;
+        std::vector<vtensor::attention::sequence<T>> queries;
+    };
 
-    std::tuple<descriptors<float>, descriptors<vtensor::float16>, descriptors<vtensor::bfloat16>> heads_;
+    std::tuple<descriptors<float>, descriptors<vtensor::float16>, descriptors<vtensor::bfloat16>>
+        descriptors_;
 };
 
 } // namespace decoder

@@ -85,6 +85,7 @@ void llama::make_room(std::size_t count) {
     for (std::vector<float>* const vector : {&scratch_.gate, &scratch_.up})
         vector->resize(count * config_.intermediate);
     scratch_.norm.resize(config_.hidden);
+    attention_.make_room(count);
 }
 
 void llama::embed(std::span<const int> tokens) {
