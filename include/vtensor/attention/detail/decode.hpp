@@ -40,7 +40,7 @@ inline constexpr std::size_t padded_heads = Heads == 3 ? 4 : Heads;
 /// better: for them nothing is asked for.
 template <std::size_t Heads, class T>
 class read_ahead {
-    static constexpr bool wanted = Heads > 2;
+    static constexpr bool wanted = Heads > 2 || sizeof(T) == 4;
 
   public:
     explicit read_ahead(const row_block<T>& rows) noexcept : rows_{rows} {}
@@ -85,7 +85,7 @@ VTENSOR_ATTENTION_INLINE void multiply_rows(const row_block<T>& keys, std::size_
     const auto add = [&](const std::array<float_vector, Rows>& key, std::size_t column)
         __attribute__((always_inline)) {
         unroll<Heads>([&](auto head) __attribute__((always_inline)) {
-            const auto query = hn::Load(floats, queries + head * query_stride + column);
+            const auto query = in_register(hn::Load(floats, queries + head * query_stride + column));
             unroll<Rows>([&](auto r) __attribute__((always_inline)) {
                 auto& total = sum[Place + r * stride + head];
                 total = hn::MulAdd(key[r], query, total);

@@ -76,10 +76,13 @@ class decode_task {
     void run() noexcept {
         if (head_.positions != nullptr) {
             attend_rows(0, head_.rows);
+            clear_scores(head_.rows, score_columns_);
         } else {
             const row_ranges seen = mask_.rows_seen(position_, head_.rows);
             attend_rows(0, seen.sinks_end);
+            clear_scores(seen.sinks_end, seen.first);
             attend_rows(seen.first, seen.last);
+            clear_scores(seen.last, score_columns_);
         }
         each_tile([this](std::size_t tile, auto heads) { this->template finish_tile<heads>(tile); });
     }
@@ -89,13 +92,20 @@ class decode_task {
 
     void prepare_scores(const tensor_view<float, 3>& scores, std::size_t row,
                         std::size_t first_head) noexcept {
+        score_columns_ = scores.extents[2];
         for (std::size_t tile = 0; tile * tile_heads < heads_; ++tile) {
             std::array<float*, tile_heads> rows{};
             const std::size_t count = std::min(tile_heads, heads_ - tile * tile_heads);
             for (std::size_t head = 0; head < count; ++head)
                 rows[head] = &scores(first_head + tile * tile_heads + head, row, 0);
-            score_rows_[tile] = score_rows{rows, count, scores.extents[2]};
+            score_rows_[tile] = score_rows{rows, count};
         }
+    }
+
+    void clear_scores(std::size_t first, std::size_t last) noexcept {
+        if (scored_)
+            for (std::size_t tile = 0; tile * tile_heads < heads_; ++tile)
+                score_rows_[tile].clear(first, last);
     }
 
     /// Calls `body(tile, number of heads as a constant)` for every tile.
@@ -135,8 +145,10 @@ class decode_task {
     void attend_rows(std::size_t first, std::size_t last) noexcept {
         for (std::size_t row = first; row < last; row += block_rows) {
             const std::size_t end = std::min(row + block_rows, last);
-            if (head_.positions != nullptr && !sees_any(row, end))
+            if (head_.positions != nullptr && !sees_any(row, end)) {
+                clear_scores(row, end);
                 continue;
+            }
             const std::size_t next = std::min(row + block_rows, last - 1);
             each_tile([&](std::size_t tile, auto heads) {
                 this->template weigh_tile<heads>(tile, row, end, values(next, last));
@@ -212,6 +224,7 @@ class decode_task {
     std::int64_t position_;
     visibility mask_;
     bool scored_ = false;
+    std::size_t score_columns_ = 0;
     std::array<float*, pass_heads> output_;
     std::array<softmax_state, max_tiles> state_;
     std::array<score_rows, max_tiles> score_rows_;

@@ -17,15 +17,18 @@
 
 namespace vtensor::attention::detail::HWY_NAMESPACE {
 
-/// The score rows of the heads of one tile. Rows come in rising order; those that never come stay zero.
+/// The score rows of the heads of one tile. Rows come in rising order, written or cleared.
 class score_rows {
   public:
     score_rows() = default;
-    /// `rows`: one array of `length` a head, for `heads` heads; they are cleared.
-    score_rows(const std::array<float*, tile_heads>& rows, std::size_t heads, std::size_t length) noexcept
-        : rows_{rows}, heads_{heads}, length_{length} {
+    /// `rows`: one array a head, for `heads` heads.
+    score_rows(const std::array<float*, tile_heads>& rows, std::size_t heads) noexcept
+        : rows_{rows}, heads_{heads} {}
+
+    /// Makes the probabilities of rows [first, last) zero: those that are never written.
+    void clear(std::size_t first, std::size_t last) noexcept {
         for (std::size_t head = 0; head < heads_; ++head)
-            std::fill_n(rows_[head], length_, 0.0f);
+            std::fill(rows_[head] + first, rows_[head] + last, 0.0f);
     }
 
     /// Says that the weights from `row` on refer to the reference points of `state`.
@@ -100,7 +103,6 @@ class score_rows {
 
     std::array<float*, tile_heads> rows_{};
     std::size_t heads_ = 0;
-    std::size_t length_ = 0;
     std::array<period, 16> period_{};
     std::size_t periods_ = 0;
 };

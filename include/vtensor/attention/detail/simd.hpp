@@ -57,6 +57,15 @@ template <class T>
     }
 }
 
+/// The same vector, loaded once: GCC would load it again for each of its uses, and the load ports are the
+/// narrow place of the first product.
+[[nodiscard]] VTENSOR_ATTENTION_INLINE float_vector in_register(float_vector vector) {
+#if HWY_ARCH_X86 && HWY_COMPILER_GCC_ACTUAL && HWY_TARGET <= HWY_SSSE3
+    asm("" : "+v"(vector.raw));
+#endif
+    return vector;
+}
+
 /// The first `count` < `lanes` elements from `from`, zeros behind them. Touches nothing beyond them.
 template <class T>
 [[nodiscard]] VTENSOR_ATTENTION_INLINE float_vector load_some(const T* from, std::size_t count) {
