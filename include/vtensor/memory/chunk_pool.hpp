@@ -86,6 +86,11 @@ class chunk_pool {
     /// Fills `chunks` with one reference each, or changes nothing: `limit_exceeded` where the limit is in the
     /// way, otherwise what the backend said. O(chunks).
     [[nodiscard]] status acquire(std::span<chunk> chunks, owner_id owner = owner_id{}) noexcept {
+        std::size_t created = 0;
+        return acquire(chunks, owner, created);
+    }
+    /// The same, and says how many of them the backend had to create, for `discard`.
+    [[nodiscard]] status acquire(std::span<chunk> chunks, owner_id owner, std::size_t& created) noexcept {
         const std::lock_guard lock{mutex_};
         const std::size_t reused = std::min(chunks.size(), free_.size());
         if (const status outcome = create_free(chunks.size() - reused); !outcome)
@@ -98,10 +103,19 @@ class chunk_pool {
             entry.owner = owner;
             taken = chunk{entry};
         }
+        created = chunks.size() - reused;
         acquired_ += chunks.size();
         reused_ += reused;
         used_high_ = std::max(used_high_, used_.size());
         return {};
+    }
+
+    /// Gives up to `count` free chunks back to the backend: what an operation that failed later created and
+    /// released. One that the backend refuses twice stays free.
+    void discard(std::size_t count) noexcept {
+        const std::lock_guard lock{mutex_};
+        for (; count > 0 && !free_.empty() && destroy_front(free_, 2); --count) {
+        }
     }
 
     /// One more reference to a chunk that is in use.

@@ -67,16 +67,14 @@ class mapped_range {
         const page_count before = pages_.accessible();
         if (count <= before)
             return {};
-        if (count > pages_.mapped()) {
-            if (const status outcome = map_more(count - pages_.mapped()); !outcome) {
-                undo_to(before);
-                return outcome;
-            }
-        }
-        status outcome =
-            backend().set_access(at(before), (pages_.mapped() - before) * page_size(), access::read_write);
+        std::size_t created = 0;
+        status outcome = map_more(count, created);
+        if (outcome)
+            outcome = backend().set_access(at(before), (pages_.mapped() - before) * page_size(),
+                                           access::read_write);
         if (!outcome) {
             undo_to(before);
+            pool_->discard(created);
             return outcome;
         }
         hand_over(before);
@@ -117,14 +115,17 @@ class mapped_range {
         return addresses_.start() + page * page_size();
     }
 
-    /// Maps `count` pages behind the mapped ones, not accessible yet. On failure as many as were mapped are
-    /// entered in the map, for the caller to undo, and the other chunks are back in the pool.
-    status map_more(page_count count) noexcept {
-        const auto room = pages_.prepare(count);
+    /// Maps pages behind the mapped ones until there are `count`, not accessible yet; `created` of their
+    /// chunks are new. On failure as many as were mapped are entered in the map, for the caller to undo, and
+    /// the other chunks are back in the pool.
+    status map_more(page_count count, std::size_t& created) noexcept {
+        if (count <= pages_.mapped())
+            return {};
+        const auto room = pages_.prepare(count - pages_.mapped());
         if (!room)
             return room.error();
         const std::span<chunk> chunks = *room;
-        if (const status outcome = pool_->acquire(chunks, owner_); !outcome)
+        if (const status outcome = pool_->acquire(chunks, owner_, created); !outcome)
             return outcome;
         for (std::size_t index = 0; index < chunks.size(); ++index) {
             if (const status outcome = backend().map(at(pages_.mapped()), chunks[index].handle()); !outcome) {

@@ -35,7 +35,7 @@ using tensor_on = virtual_tensor<int, failing_host, Growth, eviction::keep_all, 
 constexpr std::size_t row_ints = 256; // 1 KiB: four rows a page
 constexpr std::size_t max_rows = 200;
 
-/// What must not change. A growth that fails may leave chunks in the pool that it created, free for the next.
+/// What must not change.
 struct figures {
     const int* data = nullptr;
     tensor_stats tensor{};
@@ -43,14 +43,15 @@ struct figures {
     bytes kernel_mapped{};
     bytes kernel_accessible{};
     bytes in_use{};
+    bytes created{};
     bytes reserved{};
     std::size_t mappings = 0;
 
     [[nodiscard]] std::string text() const {
         return std::to_string(tensor.rows) + " rows, mapped " + to_string(tensor.mapped) + ", kernel " +
                to_string(kernel_mapped) + " accessible " + to_string(kernel_accessible) + ", in use " +
-               to_string(in_use) + ", reserved " + to_string(reserved) + ", mappings " +
-               std::to_string(mappings);
+               to_string(in_use) + ", created " + to_string(created) + ", reserved " + to_string(reserved) +
+               ", mappings " + std::to_string(mappings);
     }
 };
 
@@ -87,8 +88,9 @@ class scene {
     }
     [[nodiscard]] figures now() const {
         const auto kernel = kernel_range(address{held->data()}, held->reserved_bytes());
-        return {held->data(),      held->stats(),       held->mapped_rows(),   kernel.memory_file,
-                kernel.accessible, pool.stats().in_use, host.reserved_bytes(), host.mapping_count()};
+        return {held->data(),         held->stats(),         held->mapped_rows(),
+                kernel.memory_file,   kernel.accessible,     pool.stats().in_use,
+                pool.stats().created, host.reserved_bytes(), host.mapping_count()};
     }
     void check_same(const figures& before) const {
         const figures after = now();
