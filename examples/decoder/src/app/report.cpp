@@ -27,7 +27,8 @@ std::string with_digits(double value, int digits) {
 }
 
 row speed_row(const char* name, std::size_t tokens, double seconds) {
-    return {name, with_digits(rate(tokens, seconds), 0) + " tokens/s",
+    const double speed = rate(tokens, seconds);
+    return {name, with_digits(speed, speed < 100 ? 1 : 0) + " tokens/s",
             std::to_string(tokens) + " tokens in " + with_digits(seconds, 3) + " s"};
 }
 
