@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Runs clang-tidy over every header of the library (through one file that includes them all) and over the example.
+# Runs clang-tidy over every header of the library, through one file that includes them all and uses the templates.
 # Needs a configured build/release.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
