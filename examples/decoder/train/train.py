@@ -122,7 +122,8 @@ def main():
         for stepper, saved in zip(steppers, state["steppers"]):
             stepper.load_state_dict(saved)
         step, seconds = state["step"], state["seconds"]
-    print(f"{sum(p.numel() for p in model.parameters())} parameters, {len(text.data)} training bytes, from step {step}, on {device}", flush=True)
+    parameters = sum(p.numel() for p in model.parameters())
+    print(f"{parameters} parameters, {len(text.data)} training bytes, from step {step}, on {device}", flush=True)
 
     def keep():
         save(checkpoint, {
