@@ -25,7 +25,7 @@ def main():
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("run", type=pathlib.Path)
     arguments.add_argument("out", type=pathlib.Path)
-    arguments.add_argument("--averaged", action="store_true", help="the running average of the weights, for a run stopped early")
+    arguments.add_argument("--averaged", action="store_true", help="the running average of the weights, a little better, much better in a run stopped early")
     options = arguments.parse_args()
 
     state = torch.load(options.run / "checkpoint.pt", map_location="cpu")
