@@ -33,7 +33,7 @@ class mapped_range {
         auto addresses = reservation<backend_type>::create(pool.backend(), limit * pool.chunk_size());
         if (!addresses)
             return addresses.error();
-        return mapped_range{pool, *std::move(addresses), owner};
+        return mapped_range{pool, *std::move(addresses), limit, owner};
     }
 
     mapped_range(mapped_range&&) noexcept = default;
@@ -50,7 +50,7 @@ class mapped_range {
     [[nodiscard]] address start() const noexcept { return addresses_.start(); }
     [[nodiscard]] bytes reserved_bytes() const noexcept { return addresses_.size(); }
     [[nodiscard]] bytes page_size() const noexcept { return pool_->chunk_size(); }
-    [[nodiscard]] page_count limit() const noexcept { return pages_for(addresses_.size(), page_size()); }
+    [[nodiscard]] page_count limit() const noexcept { return limit_; }
     /// Pages that may be touched.
     [[nodiscard]] page_count accessible() const noexcept { return pages_.accessible(); }
     /// Pages with a chunk behind them. More than `accessible()` only after an undo that the backend refused
@@ -107,8 +107,8 @@ class mapped_range {
     }
 
   private:
-    mapped_range(Pool& pool, reservation<backend_type>&& addresses, owner_id owner) noexcept
-        : pool_{&pool}, addresses_{std::move(addresses)}, owner_{owner} {}
+    mapped_range(Pool& pool, reservation<backend_type>&& addresses, page_count limit, owner_id owner) noexcept
+        : pool_{&pool}, addresses_{std::move(addresses)}, limit_{limit}, owner_{owner} {}
 
     [[nodiscard]] backend_type& backend() const noexcept { return pool_->backend(); }
     [[nodiscard]] address at(page_count page) const noexcept {
@@ -166,6 +166,7 @@ class mapped_range {
     Pool* pool_;
     reservation<backend_type> addresses_;
     page_map<backend_type> pages_;
+    page_count limit_;
     owner_id owner_;
 };
 

@@ -18,7 +18,6 @@
 #include <bit>
 #include <cerrno>
 #include <cstddef>
-#include <iterator>
 #include <limits>
 #include <mutex>
 #include <string>
@@ -154,10 +153,10 @@ class host_backend {
             return refuse(covered.refusal, verb::unmap, size);
         if (const int native = make_reserved(where, size); native != 0)
             return refuse(errc::too_many_mappings, verb::unmap, size, native);
-        for (auto entry = covered.first; entry != covered.last; ++entry)
+        for (auto entry = covered.first; entry != covered.last; --mappings_) {
             chunks_.drop_mapping(entry->second.chunk);
-        mappings_ -= static_cast<std::size_t>(std::distance(covered.first, covered.last));
-        covered.range->mappings.erase(covered.first, covered.last);
+            entry = covered.range->mappings.erase(entry);
+        }
         mapped_ -= size;
         return {};
     }
