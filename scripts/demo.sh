@@ -15,6 +15,6 @@ cmake --build build/demo --target vtensor-decoder -- --quiet 2>&1 | grep -v '^ni
 [ -x build/demo/examples/decoder/vtensor-decoder ] || { echo "The build failed; see above." >&2; exit 1; }
 
 options=(--model examples/decoder/model --prompt "And it came to pass in those days, that" --max-tokens 400
-    --temperature 0.7 --top-p 0.95 --seed 7)
+    --temperature 0.6 --top-p 0.9 --seed 7)
 # What is given on the command line comes last and wins.
 exec build/demo/examples/decoder/vtensor-decoder "${options[@]}" "$@"
