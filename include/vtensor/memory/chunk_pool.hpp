@@ -110,11 +110,11 @@ class chunk_pool {
         return {};
     }
 
-    /// Gives up to `count` free chunks back to the backend: what an operation that failed later created and
-    /// released. One that the backend refuses twice stays free.
+    /// Gives up to `count` free chunks back to the backend, those that were created last: what an operation
+    /// that failed later created and released. One that the backend refuses twice stays free.
     void discard(std::size_t count) noexcept {
         const std::lock_guard lock{mutex_};
-        for (; count > 0 && !free_.empty() && destroy_front(free_, 2); --count) {
+        for (; count > 0 && !free_.empty() && destroy(free_, free_.back(), 2); --count) {
         }
     }
 
@@ -255,7 +255,7 @@ class chunk_pool {
         for (std::size_t index = 0; index < count; ++index) {
             if (const status outcome = create_one(fresh); !outcome) {
                 // What cannot even be given back is kept as free: counted, reusable, not lost.
-                while (!fresh.empty() && destroy_front(fresh, 2)) {
+                while (!fresh.empty() && destroy(fresh, fresh.front(), 2)) {
                 }
                 free_.splice(free_.end(), fresh);
                 created_high_ = std::max(created_high_, created());
@@ -279,28 +279,32 @@ class chunk_pool {
         return {};
     }
 
-    /// Destroys the first chunk of a list, trying up to `tries` times; false where it stays.
-    status destroy_front(node_list& list, int tries) noexcept {
-        node* const entry = &list.front();
-        status outcome = backend_->destroy(entry->handle);
+    /// Asks the backend up to `tries` times to take a chunk back.
+    status try_destroy(const node& entry, int tries) noexcept {
+        status outcome = backend_->destroy(entry.handle);
         while (!outcome && --tries > 0)
-            outcome = backend_->destroy(entry->handle);
+            outcome = backend_->destroy(entry.handle);
+        return outcome;
+    }
+
+    /// Destroys a chunk of a list; where the backend refuses every time it stays there.
+    status destroy(node_list& list, node& entry, int tries) noexcept {
+        const status outcome = try_destroy(entry, tries);
         if (outcome)
-            list.pop_front_and_dispose([](node* gone) { delete gone; });
+            list.erase_and_dispose(list.iterator_to(entry), [](node* gone) { delete gone; });
         return outcome;
     }
 
     status destroy_free(std::size_t count, verb where) noexcept {
         for (; count > 0; --count) {
-            if (const status outcome = destroy_front(free_, 1); !outcome)
+            if (const status outcome = destroy(free_, free_.front(), 1); !outcome)
                 return error{outcome.code(), where, outcome.error().native, chunk_size_};
         }
         return {};
     }
 
     void destroy_at_last(node* entry) noexcept {
-        if (!backend_->destroy(entry->handle))
-            static_cast<void>(backend_->destroy(entry->handle));
+        static_cast<void>(try_destroy(*entry, 2));
         delete entry;
     }
 
