@@ -76,6 +76,11 @@ struct error {
     friend constexpr bool operator==(const error&, const error&) noexcept = default;
 };
 
+/// True for the failures that asking for less may cure.
+[[nodiscard]] constexpr bool is_shortage(errc code) noexcept {
+    return code == errc::out_of_memory || code == errc::limit_exceeded || code == errc::too_many_mappings;
+}
+
 /// The code's name as it is written in the source: "already_mapped".
 [[nodiscard]] constexpr std::string_view name(errc code) noexcept {
     switch (code) {

@@ -17,11 +17,6 @@ namespace vtensor {
 
 namespace detail {
 
-/// True for the failures that asking for less may cure.
-[[nodiscard]] constexpr bool is_shortage(errc code) noexcept {
-    return code == errc::out_of_memory || code == errc::limit_exceeded || code == errc::too_many_mappings;
-}
-
 /// The policy's target for `needed` pages, within [needed, limit].
 template <class Pool, growth_policy Growth>
 [[nodiscard]] page_count target_of(const mapped_range<Pool>& range, const Growth& growth,

@@ -41,7 +41,7 @@ class kv_cache_on final : public kv_cache {
     [[nodiscard]] vtensor::status try_grow(std::size_t rows) noexcept override {
         const state before = remember();
         vtensor::status outcome = grow_all(rows);
-        if (is_shortage(outcome))
+        if (vtensor::is_shortage(outcome.code()))
             outcome = grow_all_tightly(rows);
         if (outcome)
             rows_ = rows;
@@ -93,12 +93,6 @@ class kv_cache_on final : public kv_cache {
         std::size_t rows;
         std::size_t free_chunks;
     };
-
-    static bool is_shortage(const vtensor::status& outcome) noexcept {
-        return outcome.code() == vtensor::errc::out_of_memory ||
-               outcome.code() == vtensor::errc::limit_exceeded ||
-               outcome.code() == vtensor::errc::too_many_mappings;
-    }
 
     [[nodiscard]] kv_view view_of(tensor& from) const noexcept {
         return from.template try_view<3>()->rows(0, rows_);
