@@ -6,8 +6,8 @@
 // headers and nothing of its library.
 #pragma once
 
-#include <vtensor/attention/detail/check.hpp>
 #include <vtensor/attention/detail/decode_task.hpp>
+#include <vtensor/attention/detail/dispatch.hpp>
 #include <vtensor/attention/detail/prefill_task.hpp>
 #include <vtensor/attention/executor.hpp>
 #include <vtensor/attention/problem.hpp>
@@ -39,19 +39,9 @@ struct host {
     /// time.
     template <attention_element T, attention_element Query, class Executor>
     requires task_executor<Executor> status operator()(const problem<T, Query>& asked, Executor&& run) const {
-        if (const status checked = detail::check(asked); !checked)
-            return checked;
-        std::size_t tasks = 0;
-        for (const auto& one : asked.sequences)
-            tasks += tasks_of(one);
-        run(tasks, [&asked](std::size_t task) noexcept {
-            for (const auto& one : asked.sequences) {
-                if (task < tasks_of(one))
-                    return run_task(one, asked.options, task);
-                task -= tasks_of(one);
-            }
-        });
-        return {};
+        return detail::dispatch(
+            asked, run, [](const auto& one) { return tasks_of(one); },
+            [](const auto& one, const options& chosen, std::size_t task) { run_task(one, chosen, task); });
     }
 
   private:

@@ -5,7 +5,7 @@
 // fallback where they do not compile. No vector instructions, no blocks, no scratch memory.
 #pragma once
 
-#include <vtensor/attention/detail/check.hpp>
+#include <vtensor/attention/detail/dispatch.hpp>
 #include <vtensor/attention/detail/visibility.hpp>
 #include <vtensor/attention/executor.hpp>
 #include <vtensor/attention/problem.hpp>
@@ -109,23 +109,13 @@ struct reference {
     /// time.
     template <attention_element T, attention_element Query, class Executor>
     requires task_executor<Executor> status operator()(const problem<T, Query>& asked, Executor&& run) const {
-        if (const status checked = detail::check(asked); !checked)
-            return checked;
-        std::size_t tasks = 0;
-        for (const auto& one : asked.sequences)
-            tasks += one.queries.extents[0] == 0 ? 0 : one.queries.extents[1];
-        run(tasks, [&asked](std::size_t task) noexcept {
-            for (const auto& one : asked.sequences) {
-                const std::size_t heads = one.queries.extents[0] == 0 ? 0 : one.queries.extents[1];
-                if (task < heads) {
-                    for (std::size_t query = 0; query < one.queries.extents[0]; ++query)
-                        detail::attend_query(one, asked.options, task, query);
-                    return;
-                }
-                task -= heads;
-            }
-        });
-        return {};
+        return detail::dispatch(
+            asked, run,
+            [](const auto& one) { return one.queries.extents[0] == 0 ? 0 : one.queries.extents[1]; },
+            [](const auto& one, const options& chosen, std::size_t query_head) {
+                for (std::size_t query = 0; query < one.queries.extents[0]; ++query)
+                    detail::attend_query(one, chosen, query_head, query);
+            });
     }
 };
 
