@@ -78,26 +78,7 @@ class broken_backend : public testing::reference_backend {
     }
 };
 
-struct broken_fixture {
-    using backend_type = broken_backend;
-
-    [[nodiscard]] broken_backend& backend() noexcept { return model; }
-    void write(address where, std::span<const std::byte> from) {
-        REQUIRE(model.may_touch(where, access::read_write));
-        model.write(where, from);
-    }
-    void read(address where, std::span<std::byte> to) {
-        REQUIRE(model.may_touch(where, access::read));
-        for (std::size_t index = 0; index < to.size(); ++index)
-            to[index] = model.read(where + bytes{index}).value_or(std::byte{0});
-    }
-    [[nodiscard]] bool faults(address where, access how) { return !model.may_touch(where, how); }
-    [[nodiscard]] bytes physical_bytes() { return model.physical_bytes(); }
-
-    broken_backend model;
-};
-
-using conformance_fixtures = std::tuple<broken_fixture>;
+using conformance_fixtures = std::tuple<model_fixture<broken_backend>>;
 
 } // namespace vtensor::conformance
 

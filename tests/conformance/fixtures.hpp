@@ -4,6 +4,7 @@
 #pragma once
 
 #include <conformance/fixture.hpp>
+#include <conformance/model_fixture.hpp>
 #include <support/death.hpp>
 #include <support/kernel_figures.hpp>
 #include <support/reference_backend.hpp>
@@ -37,25 +38,7 @@ struct host_fixture {
     host_backend host{{.granularity = bytes{Granularity}, .capacity = 1_GiB}};
 };
 
-/// The model, for which touching is a call.
-struct reference_fixture {
-    using backend_type = testing::reference_backend;
-
-    [[nodiscard]] backend_type& backend() noexcept { return model; }
-    void write(address where, std::span<const std::byte> from) {
-        REQUIRE(model.may_touch(where, access::read_write));
-        model.write(where, from);
-    }
-    void read(address where, std::span<std::byte> to) {
-        REQUIRE(model.may_touch(where, access::read));
-        for (std::size_t index = 0; index < to.size(); ++index)
-            to[index] = model.read(where + bytes{index}).value_or(std::byte{0});
-    }
-    [[nodiscard]] bool faults(address where, access how) { return !model.may_touch(where, how); }
-    [[nodiscard]] bytes physical_bytes() { return model.physical_bytes(); }
-
-    testing::reference_backend model;
-};
+using reference_fixture = model_fixture<testing::reference_backend>;
 
 static_assert(touching_fixture<host_fixture<4096>> && measuring_fixture<host_fixture<4096>>);
 static_assert(touching_fixture<reference_fixture> && measuring_fixture<reference_fixture>);
