@@ -11,8 +11,11 @@ need_packages "${build_packages[@]}"
 echo "Building the decoder (about a minute the first time) ..."
 cmake --preset release -B build/demo -DVTENSOR_BUILD_TESTS=OFF -DVTENSOR_BUILD_BENCH=OFF "${launcher_options[@]}" \
     >/dev/null
-cmake --build build/demo --target vtensor-decoder -- --quiet 2>&1 | grep -v '^ninja: no work to do' || true
-[ -x build/demo/examples/decoder/vtensor-decoder ] || { echo "The build failed; see above." >&2; exit 1; }
+if ! cmake --build build/demo --target vtensor-decoder >build/demo/build.log 2>&1; then
+    tail -n 30 build/demo/build.log >&2
+    echo "The build failed; all of it is in build/demo/build.log." >&2
+    exit 1
+fi
 
 options=(--model examples/decoder/model --prompt "And it came to pass in those days, that" --max-tokens 400
     --temperature 0.6 --top-p 0.9 --seed 7)
