@@ -4,8 +4,7 @@
 // fastest plain read of the same bytes by one thread.
 #pragma once
 
-#include <hwy/highway.h>
-
+#include <vtensor/attention/detail/highway.hpp>
 #include <vtensor/attention/problem.hpp>
 #include <vtensor/backends/host.hpp>
 #include <vtensor/virtual_tensor.hpp>

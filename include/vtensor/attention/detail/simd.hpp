@@ -6,8 +6,7 @@
 // different ones can be linked together.
 #pragma once
 
-#include <hwy/highway.h>
-
+#include <vtensor/attention/detail/highway.hpp>
 #include <vtensor/core/element.hpp>
 
 #include <array>
