@@ -18,7 +18,7 @@ struct own_backend {
     vtensor::result<int> create(vtensor::bytes) noexcept;
     vtensor::status destroy(int) noexcept;
     vtensor::status map(vtensor::address, int) MAY_THROW;
-    vtensor::status set_access(vtensor::address, vtensor::bytes, vtensor::access) noexcept;
+    vtensor::status set_access(vtensor::address, vtensor::bytes, vtensor::access_mode) noexcept;
     vtensor::status unmap(vtensor::address, vtensor::bytes) noexcept;
 };
 

@@ -33,8 +33,8 @@ TEMPLATE_LIST_TEST_CASE("what is reserved is aligned, takes no memory, and fault
         REQUIRE(ended(where) == "ok");
         CHECK_FALSE(where->is_null());
         CHECK(where->is_multiple_of(s.units(align == 0 ? 1 : align)));
-        CHECK(s.faults(*where, access::read));
-        CHECK(s.faults(*where + (size - bytes{1}), access::read));
+        CHECK(s.faults(*where, access_mode::read));
+        CHECK(s.faults(*where + (size - bytes{1}), access_mode::read));
         CHECK(s.physical_bytes() == before);
         CHECK(ended(s.backend().release(*where, size)) == "ok");
     }
@@ -65,22 +65,22 @@ TEMPLATE_LIST_TEST_CASE("mapped memory faults until access is set, and again whe
                         "[conformance]", conformance_fixtures) {
     scene<TestType> s;
     REQUIRE(ended(s.backend().map(s.at(12), s.loose)) == "ok");
-    CHECK(s.faults(s.at(12), access::read));
-    CHECK(s.faults(s.at(12), access::read_write));
+    CHECK(s.faults(s.at(12), access_mode::read));
+    CHECK(s.faults(s.at(12), access_mode::read_write));
 
-    CHECK(ended(s.backend().set_access(s.at(12), s.units(1), access::read_write)) == "ok");
-    CHECK(s.may_touch(s.at(12), access::read_write));
+    CHECK(ended(s.backend().set_access(s.at(12), s.units(1), access_mode::read_write)) == "ok");
+    CHECK(s.may_touch(s.at(12), access_mode::read_write));
     s.fill(s.at(12), 1, 77);
     CHECK(s.holds(s.at(12), 1, 77));
 
-    CHECK(ended(s.backend().set_access(s.at(12), s.units(1), access::read)) == "ok");
-    CHECK(s.may_touch(s.at(12), access::read));
-    CHECK(s.faults(s.at(12), access::read_write));
+    CHECK(ended(s.backend().set_access(s.at(12), s.units(1), access_mode::read)) == "ok");
+    CHECK(s.may_touch(s.at(12), access_mode::read));
+    CHECK(s.faults(s.at(12), access_mode::read_write));
     CHECK(s.holds(s.at(12), 1, 77));
 
-    CHECK(ended(s.backend().set_access(s.at(12), s.units(1), access::none)) == "ok");
-    CHECK(s.faults(s.at(12), access::read));
-    CHECK(ended(s.backend().set_access(s.at(12), s.units(1), access::read)) == "ok");
+    CHECK(ended(s.backend().set_access(s.at(12), s.units(1), access_mode::none)) == "ok");
+    CHECK(s.faults(s.at(12), access_mode::read));
+    CHECK(ended(s.backend().set_access(s.at(12), s.units(1), access_mode::read)) == "ok");
     CHECK(s.holds(s.at(12), 1, 77));
 
     CHECK(ended(s.backend().unmap(s.at(12), s.units(1))) == "ok");
@@ -91,13 +91,13 @@ TEMPLATE_LIST_TEST_CASE("mapped memory faults until access is set, and again whe
 TEMPLATE_LIST_TEST_CASE("set_access spans many mappings and whatever access each had", "[conformance]",
                         conformance_fixtures) {
     scene<TestType> s;
-    CHECK(ended(s.backend().set_access(s.at(2), s.units(4), access::read)) == "ok");
+    CHECK(ended(s.backend().set_access(s.at(2), s.units(4), access_mode::read)) == "ok");
     for (const std::size_t unit : {2u, 3u, 4u, 5u}) {
-        CHECK(s.may_touch(s.at(unit), access::read));
-        CHECK(s.faults(s.at(unit), access::read_write));
+        CHECK(s.may_touch(s.at(unit), access_mode::read));
+        CHECK(s.faults(s.at(unit), access_mode::read_write));
     }
-    CHECK(ended(s.backend().set_access(s.at(2), s.units(3), access::read_write)) == "ok");
-    CHECK(ended(s.backend().set_access(s.at(5), s.units(1), access::none)) == "ok");
+    CHECK(ended(s.backend().set_access(s.at(2), s.units(3), access_mode::read_write)) == "ok");
+    CHECK(ended(s.backend().set_access(s.at(5), s.units(1), access_mode::none)) == "ok");
     s.check_unchanged();
     s.dismantle();
 }
@@ -105,16 +105,16 @@ TEMPLATE_LIST_TEST_CASE("set_access spans many mappings and whatever access each
 TEMPLATE_LIST_TEST_CASE("access can be taken away where there was none, and given afterwards",
                         "[conformance]", conformance_fixtures) {
     scene<TestType> s;
-    CHECK(ended(s.backend().set_access(s.at(5), s.units(1), access::none)) == "ok");
-    CHECK(s.faults(s.at(5), access::read));
-    CHECK(ended(s.backend().set_access(s.at(5), s.units(1), access::read_write)) == "ok");
+    CHECK(ended(s.backend().set_access(s.at(5), s.units(1), access_mode::none)) == "ok");
+    CHECK(s.faults(s.at(5), access_mode::read));
+    CHECK(ended(s.backend().set_access(s.at(5), s.units(1), access_mode::read_write)) == "ok");
     s.fill(s.at(5), 1, 5);
     CHECK(s.holds(s.at(5), 1, 5));
     CHECK(ended(s.backend().unmap(s.at(5), s.units(1))) == "ok"); // the bytes are the chunk's
     CHECK(ended(s.backend().map(s.at(5), s.closed)) == "ok");
-    CHECK(ended(s.backend().set_access(s.at(5), s.units(1), access::read)) == "ok");
+    CHECK(ended(s.backend().set_access(s.at(5), s.units(1), access_mode::read)) == "ok");
     CHECK(s.holds(s.at(5), 1, 5));
-    CHECK(ended(s.backend().set_access(s.at(5), s.units(1), access::none)) == "ok");
+    CHECK(ended(s.backend().set_access(s.at(5), s.units(1), access_mode::none)) == "ok");
     s.check_unchanged();
     s.dismantle();
 }
@@ -123,10 +123,10 @@ TEMPLATE_LIST_TEST_CASE("access is not inherited: a page mapped again has none",
                         conformance_fixtures) {
     scene<TestType> s;
     CHECK(ended(s.backend().unmap(s.at(4), s.units(1))) == "ok");
-    CHECK(s.faults(s.at(4), access::read)); // reserved again
+    CHECK(s.faults(s.at(4), access_mode::read)); // reserved again
     CHECK(ended(s.backend().map(s.at(4), s.one)) == "ok");
-    CHECK(s.faults(s.at(4), access::read)); // mapped, not accessible
-    CHECK(ended(s.backend().set_access(s.at(4), s.units(1), access::read_write)) == "ok");
+    CHECK(s.faults(s.at(4), access_mode::read)); // mapped, not accessible
+    CHECK(ended(s.backend().set_access(s.at(4), s.units(1), access_mode::read_write)) == "ok");
     s.check_unchanged();
     s.dismantle();
 }
@@ -136,11 +136,11 @@ TEMPLATE_LIST_TEST_CASE("what was written follows the chunk to another address",
     scene<TestType> s;
     CHECK(ended(s.backend().unmap(s.at(2), s.units(2))) == "ok");
     CHECK(ended(s.backend().map(s.at(12), s.pair)) == "ok");
-    CHECK(ended(s.backend().set_access(s.at(12), s.units(2), access::read)) == "ok");
+    CHECK(ended(s.backend().set_access(s.at(12), s.units(2), access_mode::read)) == "ok");
     CHECK(s.holds(s.at(12), 2, 2));
     CHECK(ended(s.backend().unmap(s.at(12), s.units(2))) == "ok");
     CHECK(ended(s.backend().map(s.at(2), s.pair)) == "ok");
-    CHECK(ended(s.backend().set_access(s.at(2), s.units(2), access::read_write)) == "ok");
+    CHECK(ended(s.backend().set_access(s.at(2), s.units(2), access_mode::read_write)) == "ok");
     s.check_unchanged();
     s.dismantle();
 }
@@ -149,16 +149,16 @@ TEMPLATE_LIST_TEST_CASE("unmap takes several neighbours at once and leaves the o
                         conformance_fixtures) {
     scene<TestType> s;
     CHECK(ended(s.backend().unmap(s.at(2), s.units(3))) == "ok"); // pair and one, not closed
-    CHECK(s.faults(s.at(2), access::read));
-    CHECK(s.faults(s.at(4), access::read));
+    CHECK(s.faults(s.at(2), access_mode::read));
+    CHECK(s.faults(s.at(4), access_mode::read));
     CHECK(ended(s.backend().unmap(s.at(2), s.units(1))) == ended(verb::unmap, errc::not_mapped));
-    CHECK(ended(s.backend().set_access(s.at(5), s.units(1), access::read)) == "ok"); // still mapped
+    CHECK(ended(s.backend().set_access(s.at(5), s.units(1), access_mode::read)) == "ok"); // still mapped
     CHECK(ended(s.backend().unmap(s.at(5), s.units(1))) == "ok");
     CHECK(s.holds(s.at(8), 2, 8));
     CHECK(ended(s.backend().map(s.at(4), s.one)) == "ok"); // put it back, in another order
     CHECK(ended(s.backend().map(s.at(5), s.closed)) == "ok");
     CHECK(ended(s.backend().map(s.at(2), s.pair)) == "ok");
-    CHECK(ended(s.backend().set_access(s.at(2), s.units(3), access::read_write)) == "ok");
+    CHECK(ended(s.backend().set_access(s.at(2), s.units(3), access_mode::read_write)) == "ok");
     s.check_unchanged();
     s.dismantle();
 }
@@ -172,7 +172,7 @@ TEMPLATE_LIST_TEST_CASE("a chunk destroyed while mapped keeps its memory until i
     if (before)
         CHECK(*with_chunk == *before + s.units(2));
     REQUIRE(ended(s.backend().map(s.at(12), chunk)) == "ok");
-    REQUIRE(ended(s.backend().set_access(s.at(12), s.units(2), access::read_write)) == "ok");
+    REQUIRE(ended(s.backend().set_access(s.at(12), s.units(2), access_mode::read_write)) == "ok");
     s.fill(s.at(12), 2, 12);
 
     CHECK(ended(s.backend().destroy(chunk)) == "ok");
@@ -180,7 +180,7 @@ TEMPLATE_LIST_TEST_CASE("a chunk destroyed while mapped keeps its memory until i
     CHECK(s.physical_bytes() == with_chunk);
     const auto other = s.create(2); // new memory, not the one that is still in use
     REQUIRE(ended(s.backend().map(s.at(14), other)) == "ok");
-    REQUIRE(ended(s.backend().set_access(s.at(14), s.units(2), access::read_write)) == "ok");
+    REQUIRE(ended(s.backend().set_access(s.at(14), s.units(2), access_mode::read_write)) == "ok");
     s.fill(s.at(14), 2, 14);
     CHECK(s.holds(s.at(12), 2, 12));
 
@@ -210,7 +210,7 @@ TEMPLATE_LIST_TEST_CASE("two backends do not know each other", "[conformance]", 
     auto& other = second.backend();
     CHECK(ended(other.release(first.at(0), first.units(16))) == ended(verb::release, errc::not_reserved));
     CHECK(ended(other.unmap(first.at(2), first.units(2))) == ended(verb::unmap, errc::not_reserved));
-    CHECK(ended(other.set_access(first.at(2), first.units(2), access::none)) ==
+    CHECK(ended(other.set_access(first.at(2), first.units(2), access_mode::none)) ==
           ended(verb::set_access, errc::not_reserved));
     first.check_unchanged();
     first.dismantle();
@@ -231,7 +231,7 @@ TEMPLATE_LIST_TEST_CASE("verbs may be called from any thread", "[conformance]", 
                     const auto wide = where && chunk;
                     const bool worked =
                         wide && backend.map(*where + s.units(1), *chunk) &&
-                        backend.set_access(*where + s.units(1), s.units(2), access::read_write) &&
+                        backend.set_access(*where + s.units(1), s.units(2), access_mode::read_write) &&
                         backend.destroy(*chunk) && backend.unmap(*where + s.units(1), s.units(2)) &&
                         backend.release(*where, s.units(4)) &&
                         // the shared scene refuses everyone alike

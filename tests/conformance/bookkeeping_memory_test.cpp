@@ -84,7 +84,7 @@ TEMPLATE_LIST_TEST_CASE("a verb without memory for its book-keeping fails and ch
         const auto other = each([&] { return backend.create(16_KiB); });
         CHECK(each([&] { return backend.map(*where, *chunk); }).ok());
         CHECK(each([&] { return backend.map(*where + 8_KiB, *other); }).ok());
-        CHECK(each([&] { return backend.set_access(*where, 24_KiB, access::read_write); }).ok());
+        CHECK(each([&] { return backend.set_access(*where, 24_KiB, access_mode::read_write); }).ok());
         CHECK(failed > 0);
 
         // Giving back needs no memory: it must not fail for want of it.
@@ -109,7 +109,8 @@ TEST_CASE("a trace that has no memory for an event drops it, and the verb works 
     std::size_t dropped = 0;
     for (int call = 0; call < 64 && dropped == 0; ++call) {
         failing_new::fail(1);
-        const status outcome = traced.set_access(*where, 4_KiB, access::read); // refused: allocates nothing
+        const status outcome =
+            traced.set_access(*where, 4_KiB, access_mode::read); // refused: allocates nothing
         const std::size_t failures = failing_new::disarm();
         CHECK(outcome.code() == errc::not_mapped);
         CHECK(sink.dropped() == failures);

@@ -41,7 +41,7 @@ class broken_backend : public testing::reference_backend {
     status map(address where, testing::reference_chunk chunk) noexcept {
         const status outcome = right::map(where, chunk);
         if (is("maps_with_access") && outcome)
-            return right::set_access(where, granularity(), access::read_write);
+            return right::set_access(where, granularity(), access_mode::read_write);
         if (is("spoils_what_it_refuses") && outcome.code() == errc::already_mapped)
             static_cast<void>(right::destroy(chunk));
         if (is("checks_in_another_order") && outcome.code() == errc::unknown_chunk &&
@@ -49,12 +49,12 @@ class broken_backend : public testing::reference_backend {
             return error{errc::misaligned, verb::map, 0, bytes{0}};
         return outcome;
     }
-    status set_access(address where, bytes size, access allowed) noexcept {
+    status set_access(address where, bytes size, access_mode allowed) noexcept {
         const status outcome = right::set_access(where, size, allowed);
-        if (is("never_takes_access_away") && outcome && allowed == access::none)
-            return right::set_access(where, size, access::read);
-        if (is("takes_reading_for_writing") && outcome && allowed == access::read)
-            return right::set_access(where, size, access::read_write);
+        if (is("never_takes_access_away") && outcome && allowed == access_mode::none)
+            return right::set_access(where, size, access_mode::read);
+        if (is("takes_reading_for_writing") && outcome && allowed == access_mode::read)
+            return right::set_access(where, size, access_mode::read_write);
         if (is("accepts_holes") && outcome.code() == errc::not_mapped)
             return {};
         return outcome;

@@ -76,7 +76,7 @@ class comparison {
             for (std::size_t page = 0; range.alive && page < range.pages; ++page) {
                 for (bytes offset{0}; offset < unit; offset += spacing) {
                     const address where = range.start + (unit * page + offset);
-                    if (!model_.may_touch(where, access::read))
+                    if (!model_.may_touch(where, access_mode::read))
                         break;
                     if (const auto wanted = model_.read(where))
                         equal = equal && *where.to_pointer<std::byte>() == *wanted;
@@ -93,8 +93,8 @@ class comparison {
             for (std::size_t page = 0; range.alive && page < range.pages; ++page) {
                 const address where = range.start + unit * page;
                 std::string wanted = "---";
-                wanted[0] = model_.may_touch(where, access::read) ? 'r' : '-';
-                wanted[1] = model_.may_touch(where, access::read_write) ? 'w' : '-';
+                wanted[0] = model_.may_touch(where, access_mode::read) ? 'r' : '-';
+                wanted[1] = model_.may_touch(where, access_mode::read_write) ? 'w' : '-';
                 REQUIRE(permission(lines, where) == wanted);
             }
         }
@@ -219,12 +219,12 @@ class comparison {
     void set_access() {
         const address where = some_address();
         const bytes size = some_size(5);
-        const std::array wishes{access::none, access::read, access::read_write, access::read_write,
-                                static_cast<access>(once_in(20) ? 3 : 2)};
-        const access allowed = wishes[below(wishes.size())];
+        const std::array wishes{access_mode::none, access_mode::read, access_mode::read_write,
+                                access_mode::read_write, static_cast<access_mode>(once_in(20) ? 3 : 2)};
+        const access_mode allowed = wishes[below(wishes.size())];
         const status outcome = host_.set_access(where, size, allowed);
         same(outcome, model_.set_access(where, size, allowed));
-        if (outcome && allowed == access::read_write)
+        if (outcome && allowed == access_mode::read_write)
             write(where, size);
     }
     void unmap() {

@@ -26,7 +26,7 @@ concept fixture = std::constructible_from<F> && backend<typename F::backend_type
 /// Optional: whether touching `where` in the given way (read, or read_write for writing) faults. The probe
 /// must survive it and change nothing.
 template <class F>
-concept touching_fixture = fixture<F> && requires(F& made, address where, access how) {
+concept touching_fixture = fixture<F> && requires(F& made, address where, access_mode how) {
     { made.faults(where, how) } -> std::same_as<bool>;
 };
 

@@ -29,9 +29,9 @@ struct host_fixture {
     void read(address where, std::span<std::byte> to) {
         std::memcpy(to.data(), where.to_pointer(), to.size());
     }
-    [[nodiscard]] bool faults(address where, access how) {
-        return how == access::read_write ? testing::writing_faults(where.to_pointer())
-                                         : testing::reading_faults(where.to_pointer());
+    [[nodiscard]] bool faults(address where, access_mode how) {
+        return how == access_mode::read_write ? testing::writing_faults(where.to_pointer())
+                                              : testing::reading_faults(where.to_pointer());
     }
     [[nodiscard]] bytes physical_bytes() { return testing::kernel_memory_file_bytes(); }
 

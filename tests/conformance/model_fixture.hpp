@@ -18,15 +18,15 @@ struct model_fixture {
 
     [[nodiscard]] Model& backend() noexcept { return model; }
     void write(address where, std::span<const std::byte> from) {
-        REQUIRE(model.may_touch(where, access::read_write));
+        REQUIRE(model.may_touch(where, access_mode::read_write));
         model.write(where, from);
     }
     void read(address where, std::span<std::byte> to) {
-        REQUIRE(model.may_touch(where, access::read));
+        REQUIRE(model.may_touch(where, access_mode::read));
         for (std::size_t index = 0; index < to.size(); ++index)
             to[index] = model.read(where + bytes{index}).value_or(std::byte{0});
     }
-    [[nodiscard]] bool faults(address where, access how) { return !model.may_touch(where, how); }
+    [[nodiscard]] bool faults(address where, access_mode how) { return !model.may_touch(where, how); }
     [[nodiscard]] bytes physical_bytes() { return model.physical_bytes(); }
 
     Model model;

@@ -18,7 +18,7 @@ TEMPLATE_LIST_TEST_CASE("a chunk mapped at two addresses shows the same bytes at
         if (!s.backend().can_alias())
             return;
         REQUIRE(ended(s.backend().map(s.at(12), s.pair)) == "ok");
-        REQUIRE(ended(s.backend().set_access(s.at(12), s.units(2), access::read_write)) == "ok");
+        REQUIRE(ended(s.backend().set_access(s.at(12), s.units(2), access_mode::read_write)) == "ok");
         CHECK(s.holds(s.at(12), 2, 2));
         s.fill(s.at(12), 2, 99);
         CHECK(s.holds(s.at(2), 2, 99));
@@ -26,9 +26,9 @@ TEMPLATE_LIST_TEST_CASE("a chunk mapped at two addresses shows the same bytes at
         CHECK(s.holds(s.at(12), 2, 2));
 
         // Each mapping has an access of its own, and goes alone.
-        REQUIRE(ended(s.backend().set_access(s.at(12), s.units(2), access::read)) == "ok");
-        CHECK(s.faults(s.at(12), access::read_write));
-        CHECK(s.may_touch(s.at(2), access::read_write));
+        REQUIRE(ended(s.backend().set_access(s.at(12), s.units(2), access_mode::read)) == "ok");
+        CHECK(s.faults(s.at(12), access_mode::read_write));
+        CHECK(s.may_touch(s.at(2), access_mode::read_write));
         CHECK(ended(s.backend().unmap(s.at(12), s.units(2))) == "ok");
         s.check_unchanged();
         s.dismantle();
@@ -47,7 +47,7 @@ TEMPLATE_LIST_TEST_CASE("an aliased chunk that is destroyed lives until its last
         const auto with_chunk = s.physical_bytes();
         for (const std::size_t unit : {12u, 13u, 15u}) {
             REQUIRE(ended(s.backend().map(s.at(unit), chunk)) == "ok");
-            REQUIRE(ended(s.backend().set_access(s.at(unit), s.units(1), access::read_write)) == "ok");
+            REQUIRE(ended(s.backend().set_access(s.at(unit), s.units(1), access_mode::read_write)) == "ok");
         }
         s.fill(s.at(13), 1, 5);
         CHECK(ended(s.backend().destroy(chunk)) == "ok");

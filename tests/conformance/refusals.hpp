@@ -199,10 +199,10 @@ TEMPLATE_LIST_TEST_CASE("set_access refuses a size of zero and an access that th
                         conformance_fixtures) {
     scene<TestType> s;
     check_refused(s, verb::set_access, errc::invalid_argument,
-                  s.backend().set_access(s.at(2), bytes{0}, access::read));
+                  s.backend().set_access(s.at(2), bytes{0}, access_mode::read));
     for (const int unknown : {3, 7, 255})
         check_refused(s, verb::set_access, errc::invalid_argument,
-                      s.backend().set_access(s.at(2), s.units(2), static_cast<access>(unknown)));
+                      s.backend().set_access(s.at(2), s.units(2), static_cast<access_mode>(unknown)));
     s.dismantle();
 }
 
@@ -211,7 +211,7 @@ TEMPLATE_LIST_TEST_CASE("set_access refuses a size of zero and an access that th
 /// Calls `check(range refused with code)` for both verbs.
 template <class Scene>
 void check_both_refuse(Scene& s, errc code, address where, bytes size) {
-    for (const access allowed : {access::none, access::read, access::read_write})
+    for (const access_mode allowed : {access_mode::none, access_mode::read, access_mode::read_write})
         CHECK(ended(s.backend().set_access(where, size, allowed)) == ended(verb::set_access, code));
     CHECK(ended(s.backend().unmap(where, size)) == ended(verb::unmap, code));
     s.check_unchanged();

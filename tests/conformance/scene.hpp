@@ -33,11 +33,11 @@ class scene {
         const auto made = backend().reserve(unit_ * length, bytes{0});
         REQUIRE(ended(made) == "ok");
         start_ = *made;
-        pair = put(2, 2, access::read_write);
-        one = put(4, 1, access::read_write);
-        closed = put(5, 1, access::none);
-        read = put(8, 2, access::read_write);
-        REQUIRE(ended(backend().set_access(at(8), units(2), access::read)) == "ok");
+        pair = put(2, 2, access_mode::read_write);
+        one = put(4, 1, access_mode::read_write);
+        closed = put(5, 1, access_mode::none);
+        read = put(8, 2, access_mode::read_write);
+        REQUIRE(ended(backend().set_access(at(8), units(2), access_mode::read)) == "ok");
         loose = create(1);
         gone = create(1);
         REQUIRE(ended(backend().destroy(gone)) == "ok");
@@ -86,12 +86,12 @@ class scene {
             return made_.physical_bytes();
         return std::nullopt;
     }
-    [[nodiscard]] bool may_touch(address where, access how) {
+    [[nodiscard]] bool may_touch(address where, access_mode how) {
         if constexpr (touching_fixture<Fixture>)
             return !made_.faults(where, how);
         return true;
     }
-    [[nodiscard]] bool faults(address where, access how) {
+    [[nodiscard]] bool faults(address where, access_mode how) {
         if constexpr (touching_fixture<Fixture>)
             return made_.faults(where, how);
         return true;
@@ -102,10 +102,10 @@ class scene {
         CHECK(holds(at(2), 2, 2));
         CHECK(holds(at(4), 1, 4));
         CHECK(holds(at(8), 2, 8));
-        CHECK(may_touch(at(3), access::read_write));
-        CHECK(faults(at(5), access::read));
-        CHECK(faults(at(6), access::read));
-        CHECK(faults(at(8), access::read_write));
+        CHECK(may_touch(at(3), access_mode::read_write));
+        CHECK(faults(at(5), access_mode::read));
+        CHECK(faults(at(6), access_mode::read));
+        CHECK(faults(at(8), access_mode::read_write));
         for (const std::size_t hole : {0u, 1u, 6u, 7u, 10u, 15u})
             CHECK(ended(backend().unmap(at(hole), units(1))) == ended(verb::unmap, errc::not_mapped));
         for (const std::size_t half_of_pair : {2u, 3u})
@@ -144,10 +144,10 @@ class scene {
         return wanted;
     }
 
-    chunk_type put(std::size_t unit, std::size_t count, access allowed) {
+    chunk_type put(std::size_t unit, std::size_t count, access_mode allowed) {
         const chunk_type chunk = create(count);
         REQUIRE(ended(backend().map(at(unit), chunk)) == "ok");
-        if (allowed != access::none) {
+        if (allowed != access_mode::none) {
             REQUIRE(ended(backend().set_access(at(unit), units(count), allowed)) == "ok");
             fill(at(unit), count, static_cast<unsigned>(unit));
         }

@@ -117,14 +117,14 @@ class reference_backend {
             return refuse(errc::too_many_mappings, verb::map);
         ++mappings_;
         for (bytes offset{0}; offset < size; offset += granularity())
-            pages_[where + offset] = {found->second, offset, where, access::none};
+            pages_[where + offset] = {found->second, offset, where, access_mode::none};
         return {};
     }
 
-    [[nodiscard]] status set_access(address where, bytes size, access allowed) noexcept {
+    [[nodiscard]] status set_access(address where, bytes size, access_mode allowed) noexcept {
         const std::lock_guard lock{mutex_};
-        if (size == bytes{0} ||
-            (allowed != access::none && allowed != access::read && allowed != access::read_write))
+        if (size == bytes{0} || (allowed != access_mode::none && allowed != access_mode::read &&
+                                 allowed != access_mode::read_write))
             return refuse(errc::invalid_argument, verb::set_access);
         if (const errc refusal = check_mapped(where, size); refusal != errc::ok)
             return refuse(refusal, verb::set_access);
@@ -149,7 +149,7 @@ class reference_backend {
 
     // ---- what a device would do, and what the kernel would say ----
 
-    [[nodiscard]] bool may_touch(address where, access how) const noexcept {
+    [[nodiscard]] bool may_touch(address where, access_mode how) const noexcept {
         const std::lock_guard lock{mutex_};
         const auto found = pages_.find(page_of(where));
         return found != pages_.end() && found->second.allowed >= how;
@@ -201,7 +201,7 @@ class reference_backend {
         std::shared_ptr<memory> behind;
         bytes offset{};
         address mapping_start{};
-        access allowed = access::none;
+        access_mode allowed = access_mode::none;
     };
 
     static error refuse(errc code, verb where) noexcept { return error{code, where, 0, bytes{0}}; }

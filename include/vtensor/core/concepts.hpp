@@ -28,7 +28,7 @@ enum class page_state : std::uint8_t {
 };
 
 /// What a mapped range allows.
-enum class access : std::uint8_t { none, read, read_write };
+enum class access_mode : std::uint8_t { none, read, read_write };
 
 // ---- backends ----
 
@@ -43,7 +43,7 @@ concept chunk_handle = std::regular<C> && std::is_trivially_copyable_v<C>;
 template <class B>
 concept backend = chunk_handle<typename B::chunk_type> &&
     requires(B& backend, const B& constant, address where, bytes size, typename B::chunk_type chunk,
-             access allowed) {
+             access_mode allowed) {
     { constant.granularity() }
     noexcept->std::same_as<bytes>;
     { backend.reserve(size, size) }
@@ -117,7 +117,7 @@ concept exportable_backend = backend<B> && std::movable<typename B::os_handle_ty
 template <class B>
 concept peer_access_backend = backend<B> && std::regular<typename B::device_type> &&
     requires(B& backend, const B& constant, typename B::device_type device, address where, bytes size,
-             access allowed) {
+             access_mode allowed) {
     { constant.can_reach(device) }
     noexcept->std::same_as<bool>;
     { backend.set_peer_access(where, size, allowed, device) }

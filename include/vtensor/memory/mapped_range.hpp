@@ -71,7 +71,7 @@ class mapped_range {
         status outcome = map_more(count, created);
         if (outcome)
             outcome = backend().set_access(at(before), (pages_.mapped() - before) * page_size(),
-                                           access::read_write);
+                                           access_mode::read_write);
         if (!outcome) {
             undo_to(before);
             pool_->discard(created);

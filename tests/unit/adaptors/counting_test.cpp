@@ -21,7 +21,7 @@ TEST_CASE("counting counts calls, failures and the bytes of what succeeded, each
     CHECK(counted.map(somewhere, small).ok());
     CHECK(counted.map(somewhere, large).ok());
     CHECK(counted.map(somewhere, large).ok());
-    CHECK(counted.set_access(somewhere, 256_KiB, access::read).ok());
+    CHECK(counted.set_access(somewhere, 256_KiB, access_mode::read).ok());
     CHECK(counted.destroy(large).ok());
     device.break_down(error{errc::out_of_memory, verb::create, 0, 0_B});
     CHECK_FALSE(counted.create(1_MiB).ok());

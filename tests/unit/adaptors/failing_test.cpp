@@ -70,7 +70,7 @@ TEST_CASE("failing counts and fails only the verbs it was told") {
     const auto chunk = *broken.create(64_KiB);
     CHECK(broken.reserve(64_KiB, 0_B).ok());
     CHECK(broken.map(somewhere, chunk).ok());
-    CHECK(broken.set_access(somewhere, 64_KiB, access::read).ok());
+    CHECK(broken.set_access(somewhere, 64_KiB, access_mode::read).ok());
     CHECK(broken.unmap(somewhere, 64_KiB).error() == error{errc::out_of_memory, verb::unmap, 0, 64_KiB});
     CHECK(broken.map(somewhere, chunk).ok());
     CHECK(broken.calls() == 3);

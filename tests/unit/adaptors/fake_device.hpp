@@ -62,7 +62,7 @@ class fake_device {
     status map(address where, padded_chunk chunk) noexcept {
         return ended("map", where.value(), number(chunk.number));
     }
-    status set_access(address where, bytes size, access allowed) noexcept {
+    status set_access(address where, bytes size, access_mode allowed) noexcept {
         return ended("set_access", where.value(), size.count(), static_cast<std::size_t>(allowed));
     }
     status unmap(address where, bytes size) noexcept { return ended("unmap", where.value(), size.count()); }
@@ -103,7 +103,7 @@ class fake_device {
             return failure_;
         return padded_chunk{*handle.number + 100, 'i'};
     }
-    status set_peer_access(address where, bytes size, access allowed, int device) noexcept {
+    status set_peer_access(address where, bytes size, access_mode allowed, int device) noexcept {
         return ended("set_peer_access", where.value(), size.count(), static_cast<std::size_t>(allowed),
                      number(device));
     }

@@ -75,7 +75,7 @@ TEMPLATE_LIST_TEST_CASE("an adaptor forwards every verb with its arguments and r
     const auto chunk = *top.create(64_KiB);
     CHECK(chunk == padded_chunk{1, 'c'});
     CHECK(top.map(where, chunk).ok());
-    CHECK(top.set_access(where, 64_KiB, access::read).ok());
+    CHECK(top.set_access(where, 64_KiB, access_mode::read).ok());
     CHECK(top.create_event()->number == 5);
     CHECK(top.record({5}, {6}).ok());
     CHECK(*top.query({5}));
@@ -88,7 +88,7 @@ TEMPLATE_LIST_TEST_CASE("an adaptor forwards every verb with its arguments and r
     REQUIRE(handle.ok());
     const auto imported = top.import_chunk(*std::move(handle), 64_KiB);
     CHECK(*imported == padded_chunk{101, 'i'});
-    CHECK(top.set_peer_access(where, 64_KiB, access::read_write, 3).ok());
+    CHECK(top.set_peer_access(where, 64_KiB, access_mode::read_write, 3).ok());
     CHECK(top.unmap(where, 64_KiB).ok());
     CHECK(top.destroy(chunk).ok());
     CHECK(top.destroy(*imported).ok());
@@ -117,7 +117,7 @@ TEMPLATE_LIST_TEST_CASE("an adaptor returns a failure of the upstream as it is",
     CHECK(top.create(64_KiB).error() == broken);
     CHECK(top.destroy(chunk).error() == broken);
     CHECK(top.map(where, chunk).error() == broken);
-    CHECK(top.set_access(where, 64_KiB, access::none).error() == broken);
+    CHECK(top.set_access(where, 64_KiB, access_mode::none).error() == broken);
     CHECK(top.unmap(where, 64_KiB).error() == broken);
     CHECK(top.create_event().error() == broken);
     CHECK(top.destroy_event({5}).error() == broken);
@@ -129,7 +129,7 @@ TEMPLATE_LIST_TEST_CASE("an adaptor returns a failure of the upstream as it is",
     CHECK(top.fill(where, std::byte{9}, 8_B, {6}).error() == broken);
     CHECK(top.export_chunk(chunk).error() == broken);
     CHECK(top.import_chunk(fake_handle{std::make_unique<int>(1)}, 64_KiB).error() == broken);
-    CHECK(top.set_peer_access(where, 64_KiB, access::read_write, 3).error() == broken);
+    CHECK(top.set_peer_access(where, 64_KiB, access_mode::read_write, 3).error() == broken);
     CHECK(device.asked().size() == 19);
 }
 

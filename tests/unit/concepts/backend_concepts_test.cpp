@@ -57,7 +57,7 @@ struct no_chunk_type {
     result<int> create(bytes) noexcept;
     status destroy(int) noexcept;
     status map(address, int) noexcept;
-    status set_access(address, bytes, access) noexcept;
+    status set_access(address, bytes, access_mode) noexcept;
     status unmap(address, bytes) noexcept;
 };
 static_assert(!backend<no_chunk_type>);
@@ -71,7 +71,7 @@ struct backend_with_chunk {
     result<Chunk> create(bytes) noexcept;
     status destroy(Chunk) noexcept;
     status map(address, Chunk) noexcept;
-    status set_access(address, bytes, access) noexcept;
+    status set_access(address, bytes, access_mode) noexcept;
     status unmap(address, bytes) noexcept;
 };
 static_assert(backend<backend_with_chunk<long>>);
@@ -165,16 +165,16 @@ static_assert(!backend<no_map> && !backend<map_answers_bool>);
 static_assert(!backend<map_throws> && !backend<map_wants_a_pointer>);
 
 struct no_set_access : minimal_backend {
-    status set_access(address, bytes, access) noexcept = delete;
+    status set_access(address, bytes, access_mode) noexcept = delete;
 };
 struct set_access_without_access : minimal_backend {
     status set_access(address, bytes) noexcept;
 };
 struct set_access_answers_errc : minimal_backend {
-    errc set_access(address, bytes, access) noexcept;
+    errc set_access(address, bytes, access_mode) noexcept;
 };
 struct set_access_throws : minimal_backend {
-    status set_access(address, bytes, access);
+    status set_access(address, bytes, access_mode);
 };
 static_assert(!backend<no_set_access> && !backend<set_access_without_access>);
 static_assert(!backend<set_access_answers_errc> && !backend<set_access_throws>);
@@ -304,16 +304,16 @@ static_assert(!exportable_backend<import_wants_an_lvalue> && !exportable_backend
 struct device_without_equality : minimal_peers {
     using device_type = chunk_without_equality;
     bool can_reach(device_type) const noexcept;
-    status set_peer_access(address, bytes, access, device_type) noexcept;
+    status set_peer_access(address, bytes, access_mode, device_type) noexcept;
 };
 struct no_can_reach : minimal_peers {
     bool can_reach(int) const noexcept = delete;
 };
 struct peer_access_without_device : minimal_peers {
-    status set_peer_access(address, bytes, access) noexcept;
+    status set_peer_access(address, bytes, access_mode) noexcept;
 };
 struct peer_access_throws : minimal_peers {
-    status set_peer_access(address, bytes, access, int);
+    status set_peer_access(address, bytes, access_mode, int);
 };
 static_assert(!peer_access_backend<device_without_equality> && !peer_access_backend<no_can_reach>);
 static_assert(!peer_access_backend<peer_access_without_device> && !peer_access_backend<peer_access_throws>);
@@ -325,7 +325,7 @@ TEST_CASE("the smallest backend of each concept runs") {
     minimal_export exporting;
     CHECK(exporting.import_chunk(*exporting.export_chunk(0), bytes{1}).ok());
     minimal_peers peers;
-    CHECK(peers.set_peer_access({}, {}, access::read, 0).ok());
+    CHECK(peers.set_peer_access({}, {}, access_mode::read, 0).ok());
 }
 
 } // namespace vtensor::testing

@@ -20,7 +20,7 @@ struct minimal_backend {
     result<int> create(bytes) noexcept { return 0; }
     status destroy(int) noexcept { return {}; }
     status map(address, int) noexcept { return {}; }
-    status set_access(address, bytes, access) noexcept { return {}; }
+    status set_access(address, bytes, access_mode) noexcept { return {}; }
     status unmap(address, bytes) noexcept { return {}; }
 };
 
@@ -58,7 +58,7 @@ struct minimal_peers : minimal_backend {
     using device_type = int;
 
     bool can_reach(int) const noexcept { return true; }
-    status set_peer_access(address, bytes, access, int) noexcept { return {}; }
+    status set_peer_access(address, bytes, access_mode, int) noexcept { return {}; }
 };
 
 } // namespace vtensor::testing

@@ -40,11 +40,11 @@ TEST_CASE("access that would take more mappings than the kernel allows is refuse
     const host_chunk chunk = *backend.create(4_KiB);
     for (std::size_t page = 0; page < pages; ++page)
         REQUIRE(backend.map(where + page * 4_KiB, chunk));
-    REQUIRE(backend.set_access(where, 40_KiB, vtensor::access::read));
+    REQUIRE(backend.set_access(where, 40_KiB, vtensor::access_mode::read));
     const range_figures before = kernel_range(where, size);
     REQUIRE(before.memory_file == 40_KiB);
 
-    const status refusal = backend.set_access(where, size, vtensor::access::read_write);
+    const status refusal = backend.set_access(where, size, vtensor::access_mode::read_write);
     CHECK(refusal.code() == errc::too_many_mappings);
     CHECK(refusal.error().where == verb::set_access);
     CHECK(refusal.error().native != 0);
@@ -59,7 +59,7 @@ TEST_CASE("access that would take more mappings than the kernel allows is refuse
 
     // Less of it works, and all of it can go.
     const bytes half = pages / 2 * 4_KiB;
-    REQUIRE(backend.set_access(where, half, vtensor::access::read_write));
+    REQUIRE(backend.set_access(where, half, vtensor::access_mode::read_write));
     CHECK(kernel_range(where, size).accessible == half);
     REQUIRE(backend.unmap(where, size));
     CHECK(kernel_range(where, size).memory_file == 0_B);

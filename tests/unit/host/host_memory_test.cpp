@@ -31,7 +31,7 @@ host_chunk place(host_backend& backend, address where, bytes size = 4_KiB) {
     const auto chunk = backend.create(size);
     REQUIRE(chunk);
     REQUIRE(backend.map(where, *chunk));
-    REQUIRE(backend.set_access(where, size, vtensor::access::read_write));
+    REQUIRE(backend.set_access(where, size, vtensor::access_mode::read_write));
     return *chunk;
 }
 
@@ -65,7 +65,7 @@ TEST_CASE("a destroyed chunk keeps its memory until its last mapping goes") {
     const address where = *backend.reserve(8_KiB, 0_B);
     const host_chunk chunk = place(backend, where);
     REQUIRE(backend.map(where + 4_KiB, chunk));
-    REQUIRE(backend.set_access(where + 4_KiB, 4_KiB, vtensor::access::read));
+    REQUIRE(backend.set_access(where + 4_KiB, 4_KiB, vtensor::access_mode::read));
     std::memset(where.to_pointer(), 0x5A, page);
 
     REQUIRE(backend.destroy(chunk));
@@ -96,7 +96,7 @@ TEST_CASE("two addresses of one chunk show the same bytes") {
     const address second = *backend.reserve(4_KiB, 0_B);
     const host_chunk chunk = place(backend, first);
     REQUIRE(backend.map(second, chunk));
-    REQUIRE(backend.set_access(second, 4_KiB, vtensor::access::read_write));
+    REQUIRE(backend.set_access(second, 4_KiB, vtensor::access_mode::read_write));
     *first.to_pointer<int>() = 41;
     *second.to_pointer<int>() += 1;
     CHECK(*first.to_pointer<int>() == 42);
@@ -109,15 +109,15 @@ TEST_CASE("only accessible pages can be touched, and only as the access says") {
     CHECK(reading_faults(where.to_pointer()));
     REQUIRE(backend.map(where, chunk));
     CHECK(reading_faults(where.to_pointer()));
-    REQUIRE(backend.set_access(where, 4_KiB, vtensor::access::read));
+    REQUIRE(backend.set_access(where, 4_KiB, vtensor::access_mode::read));
     CHECK_FALSE(reading_faults(where.to_pointer()));
     CHECK(writing_faults(where.to_pointer()));
-    REQUIRE(backend.set_access(where, 4_KiB, vtensor::access::read_write));
+    REQUIRE(backend.set_access(where, 4_KiB, vtensor::access_mode::read_write));
     CHECK_FALSE(writing_faults(where.to_pointer()));
     CHECK(reading_faults((where + 4_KiB).to_pointer()));
-    REQUIRE(backend.set_access(where, 4_KiB, vtensor::access::none));
+    REQUIRE(backend.set_access(where, 4_KiB, vtensor::access_mode::none));
     CHECK(reading_faults(where.to_pointer()));
-    REQUIRE(backend.set_access(where, 4_KiB, vtensor::access::read_write));
+    REQUIRE(backend.set_access(where, 4_KiB, vtensor::access_mode::read_write));
     CHECK_FALSE(writing_faults(where.to_pointer()));
     REQUIRE(backend.unmap(where, 4_KiB));
     CHECK(reading_faults(where.to_pointer()));
@@ -133,9 +133,9 @@ TEST_CASE("access given over mixed mappings holds for each of them") {
     const std::array<std::size_t, 6> order{0, 1, 4, 2, 3, 5};
     for (std::size_t slot = 0; slot < 6; ++slot)
         REQUIRE(backend.map(where + slot * 4_KiB, chunks[order[slot]]));
-    REQUIRE(backend.set_access(where + 4_KiB, 8_KiB, vtensor::access::read_write));
+    REQUIRE(backend.set_access(where + 4_KiB, 8_KiB, vtensor::access_mode::read_write));
     *(where + 4_KiB).to_pointer<int>() = 7;
-    REQUIRE(backend.set_access(where, 24_KiB, vtensor::access::read_write));
+    REQUIRE(backend.set_access(where, 24_KiB, vtensor::access_mode::read_write));
     CHECK(kernel_range(where, 24_KiB).accessible == 24_KiB);
     CHECK(*(where + 4_KiB).to_pointer<int>() == 7);
 
@@ -145,7 +145,7 @@ TEST_CASE("access given over mixed mappings holds for each of them") {
     const address window = *backend.reserve(24_KiB, 0_B);
     for (std::size_t slot = 0; slot < 6; ++slot)
         REQUIRE(backend.map(window + slot * 4_KiB, chunks[slot]));
-    REQUIRE(backend.set_access(window, 24_KiB, vtensor::access::read));
+    REQUIRE(backend.set_access(window, 24_KiB, vtensor::access_mode::read));
     for (std::size_t slot = 0; slot < 6; ++slot)
         CHECK(*(window + slot * 4_KiB).to_pointer<std::size_t>() == 100 + slot);
 }

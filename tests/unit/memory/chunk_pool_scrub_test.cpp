@@ -46,7 +46,7 @@ struct hidden_backend {
     result<host_chunk> create(bytes size) noexcept { return upstream.create(size); }
     status destroy(host_chunk chunk) noexcept { return upstream.destroy(chunk); }
     status map(address where, host_chunk chunk) noexcept { return upstream.map(where, chunk); }
-    status set_access(address where, bytes size, vtensor::access allowed) noexcept {
+    status set_access(address where, bytes size, vtensor::access_mode allowed) noexcept {
         return upstream.set_access(where, size, allowed);
     }
     status unmap(address where, bytes size) noexcept { return upstream.unmap(where, size); }

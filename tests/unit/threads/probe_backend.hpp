@@ -48,7 +48,7 @@ class probe_backend {
         --in_flight_;
         return outcome;
     }
-    [[nodiscard]] status set_access(address where, bytes size, vtensor::access allowed) noexcept {
+    [[nodiscard]] status set_access(address where, bytes size, vtensor::access_mode allowed) noexcept {
         return host_.set_access(where, size, allowed);
     }
     [[nodiscard]] status unmap(address where, bytes size) noexcept { return host_.unmap(where, size); }

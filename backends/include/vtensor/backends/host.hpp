@@ -109,7 +109,7 @@ class host_backend {
             return refuse(errc::unknown_chunk, verb::map, bytes{0});
         if (!where.is_multiple_of(granularity_))
             return refuse(errc::misaligned, verb::map, size);
-        if (const errc refusal = ranges_.add_mapping(where, {chunk.index, size, access::none});
+        if (const errc refusal = ranges_.add_mapping(where, {chunk.index, size, access_mode::none});
             refusal != errc::ok)
             return refuse(refusal, verb::map, size);
         if (mappings_ >= max_mappings_) {
@@ -122,8 +122,8 @@ class host_backend {
         return {};
     }
 
-    [[nodiscard]] status set_access(address where, bytes size, access allowed) noexcept {
-        if (size == bytes{0} || allowed > access::read_write)
+    [[nodiscard]] status set_access(address where, bytes size, access_mode allowed) noexcept {
+        if (size == bytes{0} || allowed > access_mode::read_write)
             return refuse(errc::invalid_argument, verb::set_access, size);
         if (!is_whole(size) || !where.is_multiple_of(granularity_))
             return refuse(errc::misaligned, verb::set_access, size);
@@ -136,7 +136,7 @@ class host_backend {
             return refuse(errc::too_many_mappings, verb::set_access, size, native);
         }
         for (auto entry = covered.first; entry != covered.last; ++entry) {
-            entry->second.installed = entry->second.installed || allowed != access::none;
+            entry->second.installed = entry->second.installed || allowed != access_mode::none;
             entry->second.allowed = allowed;
         }
         return {};
@@ -234,7 +234,7 @@ class host_backend {
     // them.
 
     /// Gives the mappings the access. 0, or errno after doing a part of it.
-    int apply(const host::range_table::covered& covered, access allowed) const noexcept {
+    int apply(const host::range_table::covered& covered, access_mode allowed) const noexcept {
         for (auto entry = covered.first; entry != covered.last;) {
             const bool installed = entry->second.installed;
             const std::size_t offset = chunks_.offset(entry->second.chunk);
@@ -248,7 +248,7 @@ class host_backend {
             int native = 0;
             if (installed)
                 native = host::protect(start, run, allowed);
-            else if (allowed != access::none)
+            else if (allowed != access_mode::none)
                 native = host::install(start, run, chunks_.file().descriptor(), offset, allowed);
             if (native != 0)
                 return native;

@@ -69,7 +69,7 @@ class forwarding : public stream_verbs<Upstream, Adaptor>,
     [[nodiscard]] status map(address where, chunk_type chunk) noexcept {
         return through({verb::map, where, size_of(chunk)}, [&] { return upstream_->map(where, chunk); });
     }
-    [[nodiscard]] status set_access(address where, bytes size, access allowed) noexcept {
+    [[nodiscard]] status set_access(address where, bytes size, access_mode allowed) noexcept {
         return through({verb::set_access, where, size},
                        [&] { return upstream_->set_access(where, size, allowed); });
     }

@@ -111,7 +111,7 @@ class peer_verbs<Upstream, Adaptor> {
     [[nodiscard]] bool can_reach(device_type device) const noexcept {
         return static_cast<const Adaptor&>(*this).upstream().can_reach(device);
     }
-    [[nodiscard]] status set_peer_access(address where, bytes size, access allowed,
+    [[nodiscard]] status set_peer_access(address where, bytes size, access_mode allowed,
                                          device_type device) noexcept {
         const auto next = [&] {
             return static_cast<Adaptor&>(*this).upstream().set_peer_access(where, size, allowed, device);

@@ -25,13 +25,13 @@ namespace detail {
 
 inline constexpr int reserved_flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
 
-[[nodiscard]] constexpr int protection(access allowed) noexcept {
+[[nodiscard]] constexpr int protection(access_mode allowed) noexcept {
     switch (allowed) {
-    case access::none:
+    case access_mode::none:
         return PROT_NONE;
-    case access::read:
+    case access_mode::read:
         return PROT_READ;
-    case access::read_write:
+    case access_mode::read_write:
         return PROT_READ | PROT_WRITE;
     }
     return PROT_NONE;
@@ -67,14 +67,14 @@ inline int release_addresses(address where, bytes size) noexcept {
 }
 
 /// Puts a range of a file behind reserved addresses.
-inline int install(address where, bytes size, int file, std::size_t offset, access allowed) noexcept {
+inline int install(address where, bytes size, int file, std::size_t offset, access_mode allowed) noexcept {
     const void* const got = ::mmap(where.to_pointer(), size.count(), detail::protection(allowed),
                                    MAP_SHARED | MAP_FIXED, file, static_cast<off_t>(offset));
     return got == MAP_FAILED ? errno : 0;
 }
 
 /// Changes what installed addresses allow.
-inline int protect(address where, bytes size, access allowed) noexcept {
+inline int protect(address where, bytes size, access_mode allowed) noexcept {
     return ::mprotect(where.to_pointer(), size.count(), detail::protection(allowed)) != 0 ? errno : 0;
 }
 

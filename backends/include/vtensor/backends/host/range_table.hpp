@@ -17,7 +17,7 @@ namespace vtensor::host {
 struct mapping {
     std::size_t chunk = 0; ///< which, in the numbering of the owner of the table
     bytes size{};
-    access allowed = access::none;
+    access_mode allowed = access_mode::none;
     bool installed = false; ///< the kernel knows of it; until access is first granted only this table does
 };
 
