@@ -20,10 +20,10 @@ MAY_SEE = {
     "memory": {"core", "view.hpp"},
     "adaptors": {"core", "view.hpp"},
     "attention": {"core", "view.hpp"},
-    "backends": {"core", "view.hpp"},
+    "backends": {"core", "view.hpp", "backends/os"},
     "virtual_tensor.hpp": {"core", "view.hpp", "row_shape.hpp", "policy", "memory"},
     "kv": {"core", "view.hpp", "row_shape.hpp", "virtual_tensor.hpp", "policy", "attention"},
-    "interop": {"core", "view.hpp", "row_shape.hpp", "virtual_tensor.hpp"},
+    "interop": {"core", "view.hpp", "row_shape.hpp", "virtual_tensor.hpp", "backends/os"},
 }
 
 # Headers of other libraries beyond the standard library and Boost. A backend names its system's and its

@@ -23,11 +23,13 @@ GOOD = {
     "attention/host.hpp": "#include <vtensor/view.hpp>\n#include <hwy/highway.h>\n",
     "backends/host.hpp": "#include <vtensor/backends/host/file.hpp>\n#include <sys/mman.h>\n",
     "backends/host/file.hpp": "#include <vtensor/core/error.hpp>\n#include <unistd.h>\n",
-    "backends/cuda.hpp": "#include <vtensor/core/error.hpp>\n",
+    "backends/os/handle.hpp": "#include <unistd.h>\n",
+    "backends/cuda.hpp": "#include <vtensor/core/error.hpp>\n#include <vtensor/backends/os/handle.hpp>\n",
     "virtual_tensor.hpp": "#include <vtensor/memory/range.hpp>\n#include <vtensor/policy/growth.hpp>\n"
                           "#include <vtensor/view.hpp>\n#include <vtensor/row_shape.hpp>\n",
     "kv/cache.hpp": "#include <vtensor/virtual_tensor.hpp>\n#include <vtensor/attention/host.hpp>\n",
     "interop/dlpack.hpp": "#include <vtensor/virtual_tensor.hpp>\n",
+    "interop/sharing.hpp": "#include <vtensor/backends/os/handle.hpp>\n",
 }
 
 # header, a line added to it, what the complaint must contain
@@ -50,6 +52,9 @@ BAD = [
     ("virtual_tensor.hpp", "  #  include <vtensor/adaptors/counting.hpp>", "may not see 'adaptors'"),
     ("kv/cache.hpp", "#include <vtensor/memory/pool.hpp>", "'kv' may not see 'memory'"),
     ("interop/dlpack.hpp", "#include <vtensor/policy/growth.hpp>", "'interop' may not see 'policy'"),
+    ("interop/sharing.hpp", "#include <vtensor/backends/host.hpp>", "'interop' may not see 'backends/host'"),
+    ("interop/sharing.hpp", "#include <sys/socket.h>", "'interop' may not see <sys/socket.h>"),
+    ("backends/os/handle.hpp", "#include <vtensor/backends/host.hpp>", "'backends/os' may not see 'backends/host'"),
     ("memory/pool.hpp", '#include "range.hpp"', 'includes "range.hpp" in quotes'),
     ("memory/pool.hpp", "#include <vtensor/memory/gone.hpp>", "which does not exist"),
     ("memory/pool.hpp", "#include <vtensor/memory/range.hpp>",
