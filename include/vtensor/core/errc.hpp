@@ -31,6 +31,11 @@ enum class errc : std::uint8_t {
     unsupported,       ///< this backend or this machine cannot do it
     no_device,         ///< there is no such device, or no driver
     shut_down,         ///< the helper that should have done it is being destroyed
+    foreign_handle,    ///< names no memory that this backend can import: another kind, not sealed, ...
+    size_mismatch,     ///< the memory behind a handle is larger or smaller than was said
+    malformed_message, ///< the other process sent what is not ours
+    disconnected,      ///< the other process has gone, or never was there
+    timed_out,         ///< the other process did not do its part in time
     native_failure,    ///< anything else the system or the driver said; see `error::native`
 };
 
@@ -63,6 +68,9 @@ enum class verb : std::uint8_t {
     shrink,
     view,
     attend,
+    connect,
+    send,
+    receive,
 };
 
 /// One failure: what, where, the number the system gave (0 where none), and the size asked for (0 where it
@@ -116,6 +124,16 @@ struct error {
         return "no_device";
     case errc::shut_down:
         return "shut_down";
+    case errc::foreign_handle:
+        return "foreign_handle";
+    case errc::size_mismatch:
+        return "size_mismatch";
+    case errc::malformed_message:
+        return "malformed_message";
+    case errc::disconnected:
+        return "disconnected";
+    case errc::timed_out:
+        return "timed_out";
     case errc::native_failure:
         return "native_failure";
     }
@@ -177,6 +195,12 @@ struct error {
         return "view";
     case verb::attend:
         return "attend";
+    case verb::connect:
+        return "connect";
+    case verb::send:
+        return "send";
+    case verb::receive:
+        return "receive";
     }
     return "unnamed";
 }
@@ -216,6 +240,16 @@ struct error {
         return "there is no such device or no driver for it";
     case errc::shut_down:
         return "the helper that should do it is being destroyed";
+    case errc::foreign_handle:
+        return "the handle names no memory that this backend can import";
+    case errc::size_mismatch:
+        return "the memory behind the handle has another size than was said";
+    case errc::malformed_message:
+        return "the other process sent what is no message of this library, or of another version";
+    case errc::disconnected:
+        return "the other process closed the connection or does not listen";
+    case errc::timed_out:
+        return "the other process did not answer in time";
     case errc::native_failure:
         return "the system refused";
     }
