@@ -20,7 +20,7 @@ MAY_SEE = {
     "memory": {"core", "view.hpp"},
     "adaptors": {"core", "view.hpp"},
     "attention": {"core", "view.hpp"},
-    "backends": {"core", "view.hpp", "backends/os"},
+    "backends": {"core", "view.hpp", "backends/detail", "backends/os"},
     "virtual_tensor.hpp": {"core", "view.hpp", "row_shape.hpp", "policy", "memory"},
     "kv": {"core", "view.hpp", "row_shape.hpp", "virtual_tensor.hpp", "policy", "attention"},
     "interop": {"core", "view.hpp", "row_shape.hpp", "virtual_tensor.hpp", "backends/os"},

@@ -24,7 +24,9 @@ GOOD = {
     "backends/host.hpp": "#include <vtensor/backends/host/file.hpp>\n#include <sys/mman.h>\n",
     "backends/host/file.hpp": "#include <vtensor/core/error.hpp>\n#include <unistd.h>\n",
     "backends/os/handle.hpp": "#include <unistd.h>\n",
-    "backends/cuda.hpp": "#include <vtensor/core/error.hpp>\n#include <vtensor/backends/os/handle.hpp>\n",
+    "backends/cuda.hpp": "#include <vtensor/core/error.hpp>\n#include <vtensor/backends/os/handle.hpp>\n"
+                         "#include <vtensor/backends/detail/device.hpp>\n",
+    "backends/detail/device.hpp": "#include <vtensor/core/error.hpp>\n#include <dlfcn.h>\n",
     "virtual_tensor.hpp": "#include <vtensor/memory/range.hpp>\n#include <vtensor/policy/growth.hpp>\n"
                           "#include <vtensor/view.hpp>\n#include <vtensor/row_shape.hpp>\n",
     "kv/cache.hpp": "#include <vtensor/virtual_tensor.hpp>\n#include <vtensor/attention/host.hpp>\n",
@@ -54,6 +56,8 @@ BAD = [
     ("interop/dlpack.hpp", "#include <vtensor/policy/growth.hpp>", "'interop' may not see 'policy'"),
     ("interop/sharing.hpp", "#include <vtensor/backends/host.hpp>", "'interop' may not see 'backends/host'"),
     ("interop/sharing.hpp", "#include <sys/socket.h>", "'interop' may not see <sys/socket.h>"),
+    ("backends/detail/device.hpp", "#include <vtensor/backends/cuda.hpp>",
+     "'backends/detail' may not see 'backends/cuda'"),
     ("backends/os/handle.hpp", "#include <vtensor/backends/host.hpp>", "'backends/os' may not see 'backends/host'"),
     ("memory/pool.hpp", '#include "range.hpp"', 'includes "range.hpp" in quotes'),
     ("memory/pool.hpp", "#include <vtensor/memory/gone.hpp>", "which does not exist"),
