@@ -18,6 +18,7 @@
 #include <bit>
 #include <cerrno>
 #include <cstddef>
+#include <cstdint>
 #include <limits>
 #include <mutex>
 #include <string>
@@ -107,17 +108,11 @@ class host_backend {
         const bytes size = chunks_.size_of(chunk);
         if (size == bytes{0})
             return refuse(errc::unknown_chunk, verb::map, bytes{0});
-        if (!where.is_multiple_of(granularity_))
+        if (!is_whole(where))
             return refuse(errc::misaligned, verb::map, size);
-        if (const errc refusal = ranges_.add_mapping(where, {chunk.index, size, access_mode::none});
-            refusal != errc::ok)
+        if (const errc refusal = ranges_.add_mapping(where, size, chunk.index); refusal != errc::ok)
             return refuse(refusal, verb::map, size);
-        if (mappings_ >= max_mappings_) {
-            ranges_.remove_mapping(where, size);
-            return refuse(errc::too_many_mappings, verb::map, size);
-        }
         chunks_.add_mapping(chunk.index);
-        ++mappings_;
         mapped_ += size;
         return {};
     }
@@ -125,7 +120,7 @@ class host_backend {
     [[nodiscard]] status set_access(address where, bytes size, access_mode allowed) noexcept {
         if (size == bytes{0} || allowed > access_mode::read_write)
             return refuse(errc::invalid_argument, verb::set_access, size);
-        if (!is_whole(size) || !where.is_multiple_of(granularity_))
+        if (!is_whole(size) || !is_whole(where))
             return refuse(errc::misaligned, verb::set_access, size);
         const std::lock_guard lock{mutex_};
         const auto covered = ranges_.cover(where, size);
@@ -135,9 +130,9 @@ class host_backend {
             restore(covered); // the kernel may have changed some of the mappings before it gave up
             return refuse(errc::too_many_mappings, verb::set_access, size, native);
         }
-        for (auto entry = covered.first; entry != covered.last; ++entry) {
-            entry->second.installed = entry->second.installed || allowed != access_mode::none;
-            entry->second.allowed = allowed;
+        for (auto entry = covered.first; entry; entry = covered.after(entry)) {
+            entry->installed = entry->installed || allowed != access_mode::none;
+            entry->allowed = allowed;
         }
         return {};
     }
@@ -145,7 +140,7 @@ class host_backend {
     [[nodiscard]] status unmap(address where, bytes size) noexcept {
         if (size == bytes{0})
             return refuse(errc::invalid_argument, verb::unmap, size);
-        if (!is_whole(size) || !where.is_multiple_of(granularity_))
+        if (!is_whole(size) || !is_whole(where))
             return refuse(errc::misaligned, verb::unmap, size);
         const std::lock_guard lock{mutex_};
         const auto covered = ranges_.cover(where, size);
@@ -153,10 +148,7 @@ class host_backend {
             return refuse(covered.refusal, verb::unmap, size);
         if (const int native = make_reserved(where, size); native != 0)
             return refuse(errc::too_many_mappings, verb::unmap, size, native);
-        for (auto entry = covered.first; entry != covered.last; --mappings_) {
-            chunks_.drop_mapping(entry->second.chunk);
-            entry = covered.range->mappings.erase(entry);
-        }
+        ranges_.remove(covered, [this](std::uint32_t chunk) { chunks_.drop_mapping(chunk); });
         mapped_ -= size;
         return {};
     }
@@ -181,7 +173,7 @@ class host_backend {
     /// Mappings that exist, each chunk at each address one.
     [[nodiscard]] std::size_t mapping_count() const noexcept {
         const std::lock_guard lock{mutex_};
-        return mappings_;
+        return ranges_.mapping_count();
     }
     /// Physical bytes created and not yet returned, by our own count.
     [[nodiscard]] bytes physical_bytes() const noexcept {
@@ -216,10 +208,10 @@ class host_backend {
 
     host_backend(host::opened_file&& opened, const host_options& options)
         : granularity_{options.granularity == bytes{0} ? page_size(options.pages) : options.granularity},
-          max_mappings_{options.max_mappings == 0 ? std::numeric_limits<std::size_t>::max()
-                                                  : options.max_mappings},
           huge_pages_{opened.pages},
-          chunks_{std::move(opened.file)} {}
+          chunks_{std::move(opened.file)},
+          ranges_{options.max_mappings == 0 ? std::numeric_limits<std::size_t>::max()
+                                            : options.max_mappings} {}
 
     static bytes page_size(host_pages pages) noexcept {
         return pages == host_pages::huge ? host::huge_page_size : host::base_page();
@@ -227,7 +219,11 @@ class host_backend {
     static error refuse(errc code, verb where, bytes size, int native = 0) noexcept {
         return error{code, where, native, size};
     }
-    [[nodiscard]] bool is_whole(bytes size) const noexcept { return size % granularity_ == bytes{0}; }
+    /// The granularity is a power of two: no verb divides by it.
+    [[nodiscard]] bool is_whole(bytes size) const noexcept {
+        return (size.count() & (granularity_.count() - 1)) == 0;
+    }
+    [[nodiscard]] bool is_whole(address where) const noexcept { return is_whole(where - address{}); }
 
     // The kernel is told of a mapping when access to it is first granted: until then its addresses are
     // PROT_NONE either way, and mappings whose chunks are neighbours in the file cost one call for all of
@@ -235,16 +231,16 @@ class host_backend {
 
     /// Gives the mappings the access. 0, or errno after doing a part of it.
     int apply(const host::range_table::covered& covered, access_mode allowed) const noexcept {
-        for (auto entry = covered.first; entry != covered.last;) {
-            const bool installed = entry->second.installed;
-            const std::size_t offset = chunks_.offset(entry->second.chunk);
-            const address start = entry->first;
+        for (auto entry = covered.first; entry;) {
+            const bool installed = entry->installed;
+            const std::size_t offset = chunks_.offset(entry->chunk);
+            const address start = entry->start;
             bytes run{0};
             do {
-                run += entry->second.size;
-                ++entry;
-            } while (entry != covered.last && entry->second.installed == installed &&
-                     (installed || chunks_.offset(entry->second.chunk) == offset + run.count()));
+                run += entry->size;
+                entry = covered.after(entry);
+            } while (entry && entry->installed == installed &&
+                     (installed || chunks_.offset(entry->chunk) == offset + run.count()));
             int native = 0;
             if (installed)
                 native = host::protect(start, run, allowed);
@@ -259,14 +255,14 @@ class host_backend {
     /// Puts the mappings back to what the table says of them. New ones go first: that makes room where old
     /// ones must be split.
     void restore(const host::range_table::covered& covered) noexcept {
-        for (auto entry = covered.first; entry != covered.last; ++entry) {
-            if (!entry->second.installed)
-                static_cast<void>(make_reserved(entry->first, entry->second.size));
+        for (auto entry = covered.first; entry; entry = covered.after(entry)) {
+            if (!entry->installed)
+                static_cast<void>(make_reserved(entry->start, entry->size));
         }
-        for (auto entry = covered.first; entry != covered.last; ++entry) {
-            if (entry->second.installed)
+        for (auto entry = covered.first; entry; entry = covered.after(entry)) {
+            if (entry->installed)
                 static_cast<void>(spares_.with_room(
-                    [&] { return host::protect(entry->first, entry->second.size, entry->second.allowed); }));
+                    [&] { return host::protect(entry->start, entry->size, entry->allowed); }));
         }
     }
 
@@ -281,13 +277,11 @@ class host_backend {
 
     host::spare_mappings spares_;
     bytes granularity_;
-    std::size_t max_mappings_;
     huge_page_report huge_pages_;
 
     mutable std::mutex mutex_;
     host::chunk_table chunks_;
     host::range_table ranges_;
-    std::size_t mappings_ = 0;
     bytes reserved_{};
     bytes mapped_{};
 };
