@@ -93,8 +93,11 @@ class chunk_pool {
     [[nodiscard]] status acquire(std::span<chunk> chunks, owner_id owner, std::size_t& created) noexcept {
         const std::lock_guard lock{mutex_};
         const std::size_t reused = std::min(chunks.size(), free_.size());
-        if (const status outcome = create_free(chunks.size() - reused); !outcome)
-            return outcome;
+        const std::size_t missing = chunks.size() - reused;
+        if (missing > 0) {
+            if (const status outcome = create_free(missing); !outcome)
+                return outcome;
+        }
         for (chunk& taken : chunks) {
             node& entry = free_.front();
             free_.pop_front();
@@ -103,7 +106,7 @@ class chunk_pool {
             entry.owner = owner;
             taken = chunk{entry};
         }
-        created = chunks.size() - reused;
+        created = missing;
         acquired_ += chunks.size();
         reused_ += reused;
         used_high_ = std::max(used_high_, used_.size());
