@@ -110,6 +110,7 @@ class virtual_tensor {
           data_{std::exchange(other.data_, nullptr)},
           rows_{std::exchange(other.rows_, 0)},
           max_rows_{std::exchange(other.max_rows_, 0)},
+          row_bytes_{other.row_bytes_},
           shape_{other.shape_} {}
     virtual_tensor& operator=(virtual_tensor&& other) noexcept {
         if (this != &other) {
@@ -117,6 +118,7 @@ class virtual_tensor {
             data_ = std::exchange(other.data_, nullptr);
             rows_ = std::exchange(other.rows_, 0);
             max_rows_ = std::exchange(other.max_rows_, 0);
+            row_bytes_ = other.row_bytes_;
             shape_ = other.shape_;
         }
         return *this;
@@ -201,7 +203,7 @@ class virtual_tensor {
         return range_ ? std::min(max_rows_, accessible_bytes() / row_bytes()) : 0;
     }
     [[nodiscard]] const row_shape& shape() const noexcept { return shape_; }
-    [[nodiscard]] bytes row_bytes() const noexcept { return bytes{shape_.size() * sizeof(T)}; }
+    [[nodiscard]] bytes row_bytes() const noexcept { return row_bytes_; }
     /// Physical memory behind the tensor.
     [[nodiscard]] bytes mapped_bytes() const noexcept {
         return range_ ? range_->mapped() * range_->page_size() : bytes{0};
@@ -238,6 +240,7 @@ class virtual_tensor {
         : range_{std::move(range)},
           data_{range_->start().template to_pointer<T>()},
           max_rows_{max_rows},
+          row_bytes_{shape.size() * sizeof(T)},
           shape_{shape} {}
 
     template <class MakeRange>
@@ -300,6 +303,7 @@ class virtual_tensor {
     T* data_ = nullptr;
     std::size_t rows_ = 0;
     std::size_t max_rows_ = 0;
+    bytes row_bytes_; ///< of `shape_`, which takes a division an extent to multiply safely
     row_shape shape_;
 };
 
