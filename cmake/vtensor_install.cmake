@@ -4,7 +4,7 @@ include(CMakePackageConfigHelpers)
 
 set(vtensor_config_dir ${CMAKE_INSTALL_DATADIR}/cmake/vtensor)
 
-install(TARGETS vtensor EXPORT vtensor-targets FILE_SET HEADERS DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
+install(TARGETS vtensor vtensor_cuda vtensor_hip EXPORT vtensor-targets FILE_SET HEADERS DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 install(EXPORT vtensor-targets NAMESPACE vtensor:: DESTINATION ${vtensor_config_dir})
 
 configure_package_config_file(cmake/vtensor-config.cmake.in ${PROJECT_BINARY_DIR}/vtensor-config.cmake

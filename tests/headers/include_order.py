@@ -21,6 +21,7 @@ MAY_SEE = {
     "adaptors": {"core", "view.hpp"},
     "attention": {"core", "view.hpp"},
     "backends": {"core", "view.hpp", "backends/detail", "backends/os"},
+    "backends/detail": {"core", "backends/os", "backends/host"},  # the host's table of ranges
     "virtual_tensor.hpp": {"core", "view.hpp", "row_shape.hpp", "policy", "memory"},
     "kv": {"core", "view.hpp", "row_shape.hpp", "virtual_tensor.hpp", "policy", "attention"},
     "interop": {"core", "view.hpp", "row_shape.hpp", "virtual_tensor.hpp", "backends/os"},
@@ -42,7 +43,7 @@ def room_of(header):
 
 
 def rules_of(room):
-    return MAY_SEE.get("backends" if room.startswith("backends/") else room)
+    return MAY_SEE.get(room) or MAY_SEE.get("backends" if room.startswith("backends/") else room)
 
 
 def is_standard(name):
