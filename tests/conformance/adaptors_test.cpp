@@ -11,14 +11,14 @@
 
 namespace vtensor::conformance {
 
-/// Touches memory as the host fixture does; `Stack` is made over its backend.
+/// Touches memory as the host fixture does; `Stack` is made over its backend, whose chunks can be exported.
 template <class Stack>
-struct adapted_host_fixture : private host_fixture<4096> {
+struct adapted_host_fixture : private host_fixture<4096, true> {
     using backend_type = typename Stack::top_type;
-    using host_fixture<4096>::write;
-    using host_fixture<4096>::read;
-    using host_fixture<4096>::faults;
-    using host_fixture<4096>::physical_bytes;
+    using host_fixture<4096, true>::write;
+    using host_fixture<4096, true>::read;
+    using host_fixture<4096, true>::faults;
+    using host_fixture<4096, true>::physical_bytes;
 
     [[nodiscard]] backend_type& backend() noexcept { return stack.top; }
 
@@ -66,9 +66,9 @@ struct deep_stack {
 static_assert(backend<counting_stack::top_type> && backend<limiting_stack::top_type> &&
               backend<disarmed_stack::top_type> && backend<tracing_stack::top_type> &&
               backend<deep_stack::top_type>);
-static_assert(aliasing_backend<deep_stack::top_type> && host_visible_backend<deep_stack::top_type>);
-static_assert(!stream_ordered_backend<deep_stack::top_type> && !exportable_backend<deep_stack::top_type> &&
-              !peer_access_backend<deep_stack::top_type>);
+static_assert(aliasing_backend<deep_stack::top_type> && host_visible_backend<deep_stack::top_type> &&
+              exportable_backend<deep_stack::top_type>);
+static_assert(!stream_ordered_backend<deep_stack::top_type> && !peer_access_backend<deep_stack::top_type>);
 
 using conformance_fixtures =
     std::tuple<adapted_host_fixture<counting_stack>, adapted_host_fixture<limiting_stack>,

@@ -5,6 +5,7 @@
 #include <support/catch.hpp>
 #include <support/failing_new.hpp>
 #include <support/kernel_figures.hpp>
+#include <support/proc_maps.hpp>
 
 #include <vtensor/adaptors/counting.hpp>
 #include <vtensor/adaptors/failing.hpp>
@@ -23,6 +24,10 @@ struct plain {
     host_backend host;
     host_backend& top = host;
 };
+struct exportable {
+    host_backend host{{.exportable = true}};
+    host_backend& top = host;
+};
 struct counted {
     host_backend host;
     adaptors::counting<host_backend> top{host};
@@ -32,23 +37,29 @@ struct limited {
     adaptors::limiting<host_backend> top{host, 1_GiB};
 };
 struct stacked {
-    host_backend host;
+    host_backend host{{.exportable = true}};
     adaptors::counting<host_backend> first{host};
     adaptors::limiting<adaptors::counting<host_backend>> second{first, 1_GiB};
     adaptors::failing<decltype(second)> top{second};
 };
-using stacks = std::tuple<plain, counted, limited, stacked>;
+using stacks = std::tuple<plain, exportable, counted, limited, stacked>;
 
 struct figures {
     bytes reserved;
     bytes mapped;
     bytes physical;
+    bytes imported;
     bytes kernel;
+    std::size_t descriptors;
     friend bool operator==(const figures&, const figures&) = default;
 };
 figures figures_of(const host_backend& host) {
-    return {host.reserved_bytes(), host.mapped_bytes(), host.physical_bytes(),
-            testing::kernel_memory_file_bytes()};
+    return {host.reserved_bytes(),
+            host.mapped_bytes(),
+            host.physical_bytes(),
+            host.imported_bytes(),
+            testing::kernel_memory_file_bytes(),
+            testing::open_descriptors()};
 }
 
 /// Runs `verb_call` with its allocation 1, 2, 3, ... failing until none is left to fail: the outcome of the
@@ -96,6 +107,25 @@ TEMPLATE_LIST_TEST_CASE("a verb without memory for its book-keeping fails and ch
         CHECK(failed == failed_taking);
         CHECK(figures_of(stack.host) == nothing);
     }
+}
+
+TEMPLATE_LIST_TEST_CASE("importing without memory for the book-keeping fails, and the handle is closed",
+                        "[conformance]", stacks) {
+    TestType stack;
+    auto& backend = stack.top;
+    host_backend elsewhere{{.exportable = true}};
+    const auto chunk = *elsewhere.create(8_KiB);
+    const std::size_t descriptors = testing::open_descriptors();
+    std::size_t failed = 0;
+    for (int round = 0; round < 100; ++round) { // more than the tables hold at first
+        INFO("round " << round);
+        const auto imported = with_each_allocation_failing(
+            stack.host, failed, [&] { return backend.import_chunk(*elsewhere.export_chunk(chunk), 8_KiB); });
+        CHECK(stack.host.imported_bytes() == 8_KiB * static_cast<std::size_t>(round + 1));
+        static_cast<void>(imported);
+    }
+    CHECK(failed > 0);
+    CHECK(testing::open_descriptors() == descriptors + 100);
 }
 
 TEST_CASE("a trace that has no memory for an event drops it, and the verb works all the same") {

@@ -18,7 +18,7 @@
 namespace vtensor::conformance {
 
 /// A host backend with pages of the given size. Touching is real; the memory figure is the kernel's.
-template <std::size_t Granularity>
+template <std::size_t Granularity, bool Exportable = false>
 struct host_fixture {
     using backend_type = host_backend;
 
@@ -35,7 +35,7 @@ struct host_fixture {
     }
     [[nodiscard]] bytes physical_bytes() { return testing::kernel_memory_file_bytes(); }
 
-    host_backend host{{.granularity = bytes{Granularity}, .capacity = 1_GiB}};
+    host_backend host{{.granularity = bytes{Granularity}, .capacity = 1_GiB, .exportable = Exportable}};
 };
 
 using reference_fixture = model_fixture<testing::reference_backend>;

@@ -4,7 +4,8 @@
 #include <tuple>
 
 namespace vtensor::conformance {
-using conformance_fixtures = std::tuple<host_fixture<4096>, host_fixture<2 * 1024 * 1024>>;
+using conformance_fixtures = std::tuple<host_fixture<4096>, host_fixture<2 * 1024 * 1024>,
+                                        host_fixture<4096, true>, host_fixture<2 * 1024 * 1024, true>>;
 }
 
 #include <conformance/conformance.hpp>

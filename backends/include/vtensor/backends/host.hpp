@@ -1,17 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The host backend: the contract of a device's virtual memory kept with plain Linux memory. Addresses are
-// reserved without memory behind them, physical memory is ranges of one memory file, and mapping is mmap. It
-// refuses what a device refuses, so what runs here runs there. It never prints, never aborts, and keeps no
-// global state.
+// reserved without memory behind them, physical memory is ranges of one memory file (or, where chunks are to
+// be handed to other processes, a file each), and mapping is mmap. It refuses what a device refuses, so what
+// runs here runs there. It never prints, never aborts, and keeps no global state.
 #pragma once
 
 #include <vtensor/backends/host/addresses.hpp>
+#include <vtensor/backends/host/chunk_file.hpp>
 #include <vtensor/backends/host/chunk_table.hpp>
-#include <vtensor/backends/host/huge_pages.hpp>
+#include <vtensor/backends/host/open.hpp>
 #include <vtensor/backends/host/options.hpp>
 #include <vtensor/backends/host/range_table.hpp>
 #include <vtensor/backends/host/spare_mappings.hpp>
+#include <vtensor/backends/os/handle.hpp>
 #include <vtensor/core/concepts.hpp>
 
 #include <algorithm>
@@ -24,7 +26,7 @@
 #include <string>
 #include <utility>
 
-#include <unistd.h>
+#include <fcntl.h>
 
 namespace vtensor {
 
@@ -34,14 +36,17 @@ namespace vtensor {
 /// Cost: `map` is book-keeping, O(log n). The first `set_access` is one mmap for every run of chunks that are
 /// neighbours in the memory file, a later one a single mprotect; `unmap` is one mmap. Every such run is a
 /// mapping of its own to the kernel, which allows `vm.max_map_count` of them (65,530 by default); beyond that
-/// `set_access` fails with `errc::too_many_mappings`, as it does on a device.
+/// `set_access` fails with `errc::too_many_mappings`, as it does on a device. Chunks that can be exported,
+/// and imported ones, are a file and a run each: one descriptor, and one mmap at the first `set_access`.
 class host_backend {
   public:
     using chunk_type = host_chunk;
+    using os_handle_type = os_handle;
 
     /// Throws `bad_argument` for a granularity that is no multiple of the page or no power of two,
     /// `backend_failure` or `out_of_memory` where the kernel gives no memory file.
-    explicit host_backend(const host_options& options = {}) : host_backend{open(options).value(), options} {}
+    explicit host_backend(const host_options& options = {})
+        : host_backend{host::open(options).value(), options} {}
 
     host_backend(const host_backend&) = delete;
     host_backend& operator=(const host_backend&) = delete;
@@ -158,6 +163,40 @@ class host_backend {
     [[nodiscard]] bool can_alias() const noexcept { return true; }
     [[nodiscard]] bool host_visible() const noexcept { return true; }
 
+    /// As it was asked for: what a chunk is decides whether it can be handed out, and that is decided first.
+    [[nodiscard]] bool can_export() const noexcept { return chunks_.has_own_files(); }
+
+    /// A second descriptor of the chunk's memory file, for `import_chunk` of any host backend of this
+    /// machine. Whoever has it may read and write the chunk, and may empty it. An imported chunk can be
+    /// exported again. `limit_exceeded` where the process may open no more descriptors.
+    [[nodiscard]] result<os_handle> export_chunk(host_chunk chunk) noexcept {
+        const std::lock_guard lock{mutex_};
+        const bytes size = chunks_.size_of(chunk);
+        if (size == bytes{0})
+            return refuse(errc::unknown_chunk, verb::export_chunk, bytes{0});
+        if (!can_export())
+            return refuse(errc::unsupported, verb::export_chunk, size);
+        file_descriptor handed_out{::fcntl(chunks_.place_of(chunk.index).file, F_DUPFD_CLOEXEC, 0)};
+        if (!handed_out)
+            return refuse(errc::limit_exceeded, verb::export_chunk, size, errno);
+        return os_handle{std::move(handed_out)};
+    }
+
+    /// A chunk over the memory of another process's chunk, on any host backend, exportable or not. It counts
+    /// in `imported_bytes`, and in no figure of created memory. The handle is examined as
+    /// `host::check_chunk_file` says, and closed where it is refused.
+    [[nodiscard]] result<host_chunk> import_chunk(os_handle handle, bytes size) noexcept {
+        if (size == bytes{0})
+            return refuse(errc::invalid_argument, verb::import_chunk, size);
+        if (!is_whole(size))
+            return refuse(errc::misaligned, verb::import_chunk, size);
+        file_descriptor file = handle.take_descriptor();
+        if (const status outcome = host::check_chunk_file(file.number(), size, granularity_); !outcome)
+            return outcome;
+        const std::lock_guard lock{mutex_};
+        return chunks_.import_file(std::move(file), size);
+    }
+
     // ---- what is there ----
 
     /// Bytes of addresses that are reserved.
@@ -178,44 +217,37 @@ class host_backend {
     /// Physical bytes created and not yet returned, by our own count.
     [[nodiscard]] bytes physical_bytes() const noexcept {
         const std::lock_guard lock{mutex_};
-        return chunks_.file().allocated();
+        return chunks_.created();
     }
-    /// The same by the kernel's count of the memory file. Equal to `physical_bytes()` but for what the kernel
-    /// rounds.
+    /// The same by the kernel's count of the memory files. Equal to `physical_bytes()` but for what the
+    /// kernel rounds, and for what other processes do to chunks that were exported to them.
     [[nodiscard]] bytes kernel_physical_bytes() const noexcept {
         const std::lock_guard lock{mutex_};
-        return chunks_.file().resident();
+        return chunks_.resident();
     }
-    [[nodiscard]] bytes capacity() const noexcept { return chunks_.file().capacity(); }
+    /// Bytes of imported chunks that were not yet returned: other backends' memory, kept alive by this one.
+    [[nodiscard]] bytes imported_bytes() const noexcept {
+        const std::lock_guard lock{mutex_};
+        return chunks_.imported();
+    }
+    [[nodiscard]] bytes capacity() const noexcept { return chunks_.capacity(); }
     [[nodiscard]] const huge_page_report& huge_pages() const noexcept { return huge_pages_; }
 
-    /// One line for a person: pages, granularity, capacity.
+    /// One line for a person: pages, granularity, capacity, sharing.
     [[nodiscard]] std::string describe() const {
         std::string text = "host memory, granularity " + to_string(granularity_) + ", capacity " +
-                           to_string(chunks_.file().capacity()) + ", huge pages ";
-        return text.append(huge_pages_.reason);
+                           to_string(capacity()) + ", huge pages ";
+        return text.append(huge_pages_.reason).append(can_export() ? ", exportable" : ", not exportable");
     }
 
   private:
-    static result<host::opened_file> open(const host_options& options) noexcept {
-        const bytes page = page_size(options.pages);
-        if (options.granularity != bytes{0} &&
-            (options.granularity % page != bytes{0} || !std::has_single_bit(options.granularity.count())))
-            return error{errc::misaligned, verb::construct, 0, options.granularity};
-        const bytes machine = host::base_page() * static_cast<std::size_t>(::sysconf(_SC_PHYS_PAGES));
-        return host::open_memory(options.pages, options.capacity == bytes{0} ? machine : options.capacity);
-    }
-
-    host_backend(host::opened_file&& opened, const host_options& options)
-        : granularity_{options.granularity == bytes{0} ? page_size(options.pages) : options.granularity},
-          huge_pages_{opened.pages},
-          chunks_{std::move(opened.file)},
+    host_backend(host::opened&& found, const host_options& options)
+        : granularity_{found.granularity},
+          huge_pages_{found.pages.report},
+          chunks_{found.capacity, found.pages.flags, std::move(found.shared)},
           ranges_{options.max_mappings == 0 ? std::numeric_limits<std::size_t>::max()
                                             : options.max_mappings} {}
 
-    static bytes page_size(host_pages pages) noexcept {
-        return pages == host_pages::huge ? host::huge_page_size : host::base_page();
-    }
     static error refuse(errc code, verb where, bytes size, int native = 0) noexcept {
         return error{code, where, native, size};
     }
@@ -233,19 +265,20 @@ class host_backend {
     int apply(const host::range_table::covered& covered, access_mode allowed) const noexcept {
         for (auto entry = covered.first; entry;) {
             const bool installed = entry->installed;
-            const std::size_t offset = chunks_.offset(entry->chunk);
+            const auto [file, offset] = chunks_.place_of(entry->chunk);
             const address start = entry->start;
             bytes run{0};
             do {
                 run += entry->size;
                 entry = covered.after(entry);
             } while (entry && entry->installed == installed &&
-                     (installed || chunks_.offset(entry->chunk) == offset + run.count()));
+                     (installed || chunks_.place_of(entry->chunk) ==
+                                       host::chunk_table::place{file, offset + run.count()}));
             int native = 0;
             if (installed)
                 native = host::protect(start, run, allowed);
             else if (allowed != access_mode::none)
-                native = host::install(start, run, chunks_.file().descriptor(), offset, allowed);
+                native = host::install(start, run, file, offset, allowed);
             if (native != 0)
                 return native;
         }
@@ -289,5 +322,6 @@ class host_backend {
 static_assert(backend<host_backend>);
 static_assert(aliasing_backend<host_backend>);
 static_assert(host_visible_backend<host_backend>);
+static_assert(exportable_backend<host_backend>);
 
 } // namespace vtensor

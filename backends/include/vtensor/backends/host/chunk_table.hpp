@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The chunks of a host backend: ranges of its memory file under handles that never become valid again once
-// destroyed. It counts the mappings of each chunk, because memory lives until its last mapping goes. It maps
-// nothing; not locked.
+// The chunks of a host backend under handles that never become valid again once destroyed: ranges of one
+// memory file, or a file each where they can be exported or were imported. It counts the mappings of each
+// chunk, because memory lives until its last mapping goes. It maps nothing; not locked.
 #pragma once
 
-#include <vtensor/backends/host/memory_file.hpp>
+#include <vtensor/backends/host/chunk_file.hpp>
+#include <vtensor/backends/host/file_ranges.hpp>
+#include <vtensor/backends/host/memory_budget.hpp>
+#include <vtensor/backends/os/file_descriptor.hpp>
 #include <vtensor/core/error.hpp>
 
 #include <algorithm>
@@ -31,27 +34,35 @@ struct host_chunk {
 
 namespace vtensor::host {
 
-/// Handles, ranges and mapping counts. O(1) a call, but for what the memory file costs.
+/// Handles, places and mapping counts. O(1) a call, but for what the kernel takes.
 class chunk_table {
   public:
-    explicit chunk_table(memory_file&& file) noexcept : file_{std::move(file)} {}
+    /// Chunks are ranges of `shared`, or where it is none each is a file of its own, opened with `flags` as
+    /// for memfd_create.
+    chunk_table(bytes capacity, unsigned flags, file_descriptor&& shared) noexcept
+        : budget_{capacity}, flags_{flags}, shared_{std::move(shared)} {}
 
     [[nodiscard]] result<host_chunk> create(bytes size) noexcept {
-        auto spare = free_ranges::spare_node::allocate();
-        if (!spare || !make_room())
-            return error{errc::out_of_memory, verb::create, ENOMEM, size};
-        const auto offset = file_.allocate(size);
-        if (!offset)
-            return offset.error();
-        const std::uint32_t index = unused_.back();
-        unused_.pop_back();
-        entry& made = entries_[index];
-        made.offset = *offset;
-        made.size = size;
-        made.alive = true;
-        made.given_up = false;
-        made.spare.emplace(std::move(spare));
-        return host_chunk{index, made.generation};
+        if (!make_room() || !budget_.take(size))
+            return error{errc::out_of_memory, verb::create, 0, size};
+        entry& made = entries_[unused_.back()];
+        if (const status outcome = has_own_files() ? create_file(made, size) : create_range(made, size);
+            !outcome) {
+            budget_.give_back(size);
+            return outcome;
+        }
+        return enter(size);
+    }
+
+    /// A chunk over the file of another process's chunk, which `check_chunk_file` has let in.
+    [[nodiscard]] result<host_chunk> import_file(file_descriptor&& file, bytes size) noexcept {
+        if (!make_room())
+            return error{errc::out_of_memory, verb::import_chunk, ENOMEM, size};
+        entry& made = entries_[unused_.back()];
+        made.own = std::move(file);
+        made.imported = true;
+        imported_ += size;
+        return enter(size);
     }
 
     /// The size of a chunk that was created and not destroyed; 0 for any other handle.
@@ -69,25 +80,51 @@ class chunk_table {
         free_if_unused(chunk.index);
     }
 
-    /// Where the chunk lies in the memory file.
-    [[nodiscard]] std::size_t offset(std::size_t index) const noexcept { return entries_[index].offset; }
+    /// Where a chunk's memory lies.
+    struct place {
+        int file = -1;
+        std::size_t offset = 0;
+
+        friend bool operator==(const place&, const place&) noexcept = default;
+    };
+    [[nodiscard]] place place_of(std::size_t index) const noexcept {
+        const entry& found = entries_[index];
+        return {found.own ? found.own.number() : shared_.descriptor(), found.offset};
+    }
     void add_mapping(std::size_t index) noexcept { ++entries_[index].mappings; }
     void drop_mapping(std::size_t index) noexcept {
         --entries_[index].mappings;
         free_if_unused(index);
     }
 
-    [[nodiscard]] const memory_file& file() const noexcept { return file_; }
+    [[nodiscard]] bool has_own_files() const noexcept { return shared_.descriptor() < 0; }
+    [[nodiscard]] bytes capacity() const noexcept { return budget_.capacity(); }
+    /// Bytes of the chunks that were created here, by our own count.
+    [[nodiscard]] bytes created() const noexcept { return budget_.taken(); }
+    /// Bytes of the chunks that were imported.
+    [[nodiscard]] bytes imported() const noexcept { return imported_; }
+    /// Bytes of the chunks that were created here, by the kernel's count. O(chunks) where each is a file.
+    [[nodiscard]] bytes resident() const noexcept {
+        bytes sum = has_own_files() ? bytes{0} : resident_bytes(shared_.descriptor());
+        for (const entry& each : entries_) {
+            if (each.own && !each.imported)
+                sum += resident_bytes(each.own.number());
+        }
+        return sum;
+    }
 
   private:
     struct entry {
         std::size_t offset = 0;
         bytes size{};
         std::size_t mappings = 0;
+        std::optional<free_ranges::spare_node>
+            spare{};           ///< of a range of the shared file, to give it back with
+        file_descriptor own{}; ///< none where the chunk is such a range
         std::uint32_t generation = 1;
         bool alive = false;
         bool given_up = false;
-        std::optional<free_ranges::spare_node> spare{};
+        bool imported = false;
     };
 
     /// Afterwards `unused_` has an entry, and room for every entry there is.
@@ -108,20 +145,60 @@ class chunk_table {
         return true;
     }
 
+    [[nodiscard]] status create_range(entry& made, bytes size) noexcept {
+        auto spare = free_ranges::spare_node::allocate();
+        if (!spare)
+            return error{errc::out_of_memory, verb::create, ENOMEM, size};
+        const auto offset = shared_.allocate(size);
+        if (!offset)
+            return offset.status();
+        made.offset = *offset;
+        made.spare.emplace(std::move(spare));
+        return {};
+    }
+    [[nodiscard]] status create_file(entry& made, bytes size) const noexcept {
+        auto file = create_chunk_file(flags_, size, verb::create);
+        if (file)
+            made.own = *std::move(file);
+        return file.status();
+    }
+
+    /// The entry that `make_room` found becomes a chunk; its place is set.
+    [[nodiscard]] host_chunk enter(bytes size) noexcept {
+        const std::uint32_t index = unused_.back();
+        unused_.pop_back();
+        entry& made = entries_[index];
+        made.size = size;
+        made.alive = true;
+        made.given_up = false;
+        return {index, made.generation};
+    }
+
     void free_if_unused(std::size_t index) noexcept {
         entry& candidate = entries_[index];
         if (!candidate.given_up || candidate.mappings != 0)
             return;
-        // Where the kernel does not take the memory back, the range is reused all the same.
-        static_cast<void>(file_.free(candidate.offset, candidate.size, std::move(*candidate.spare)));
-        candidate.spare.reset();
+        if (candidate.spare) {
+            shared_.free(candidate.offset, candidate.size, std::move(*candidate.spare));
+            candidate.spare.reset();
+            candidate.offset = 0;
+        }
+        candidate.own = file_descriptor{}; // the memory goes with the last process that has the file
+        if (candidate.imported)
+            imported_ -= candidate.size;
+        else
+            budget_.give_back(candidate.size);
+        candidate.imported = false;
         candidate.alive = false;
         if (++candidate.generation !=
             0) // a handle of every generation was given out: never use the entry again
             unused_.push_back(static_cast<std::uint32_t>(index));
     }
 
-    memory_file file_;
+    memory_budget budget_;
+    unsigned flags_;
+    file_ranges shared_;
+    bytes imported_{};
     std::vector<entry> entries_;
     std::vector<std::uint32_t> unused_;
 };

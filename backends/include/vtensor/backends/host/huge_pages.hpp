@@ -20,10 +20,10 @@ namespace vtensor::host {
 /// The size that is meant by "huge" here: one entry of the second level of the page table.
 inline constexpr bytes huge_page_size = 2_MiB;
 
-/// A file to take memory from and what was found about its pages.
-struct opened_file {
-    memory_file file;
-    huge_page_report pages;
+/// How to open memory files, and what was found about their pages.
+struct found_pages {
+    unsigned flags = 0; ///< for memfd_create
+    huge_page_report report;
 };
 
 namespace detail {
@@ -54,8 +54,8 @@ inline constexpr unsigned hugetlb_2mib = MFD_HUGETLB | MFD_HUGE_2MB;
 
 /// Fills 2 MiB of a memory file, maps it aligned, touches it, and asks the kernel how it did so.
 [[nodiscard]] inline bool transparent_huge_pages_work() noexcept {
-    auto file = memory_file::open(0, huge_page_size);
-    if (!file || !file->allocate(huge_page_size))
+    const auto file = open_memory_file(0, verb::construct);
+    if (!file || fill_range(*file, 0, huge_page_size) != 0)
         return false;
     const std::size_t size = huge_page_size.count();
     void* const window =
@@ -65,7 +65,7 @@ inline constexpr unsigned hugetlb_2mib = MFD_HUGETLB | MFD_HUGE_2MB;
     const auto aligned = (reinterpret_cast<std::uintptr_t>(window) + size - 1) / size * size;
     void* const target = address{aligned}.to_pointer();
     bool huge = false;
-    if (::mmap(target, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, file->descriptor(), 0) !=
+    if (::mmap(target, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, file->number(), 0) !=
         MAP_FAILED) {
         *static_cast<volatile char*>(target) = 1;
         huge = is_huge_mapped(target);
@@ -76,14 +76,14 @@ inline constexpr unsigned hugetlb_2mib = MFD_HUGETLB | MFD_HUGE_2MB;
 
 /// True where the pool of huge pages has at least one to give now.
 [[nodiscard]] inline bool hugetlb_works() noexcept {
-    auto file = memory_file::open(hugetlb_2mib, huge_page_size);
-    return file && file->allocate(huge_page_size);
+    const auto file = open_memory_file(hugetlb_2mib, verb::construct);
+    return file && fill_range(*file, 0, huge_page_size) == 0;
 }
 
 } // namespace detail
 
-/// The memory file for `wanted`, with base pages and a reason where the machine has no huge ones.
-[[nodiscard]] inline result<opened_file> open_memory(host_pages wanted, bytes capacity) noexcept {
+/// What the machine grants of `wanted`: base pages and a reason where it has no huge ones.
+[[nodiscard]] inline found_pages find_pages(host_pages wanted) noexcept {
     huge_page_report report;
     unsigned flags = 0;
     if (wanted == host_pages::huge) {
@@ -100,10 +100,7 @@ inline constexpr unsigned hugetlb_2mib = MFD_HUGETLB | MFD_HUGE_2MB;
                 "(write 'always' or 'within_size' to /sys/kernel/mm/transparent_hugepage/shmem_enabled)"};
         }
     }
-    auto file = memory_file::open(flags, capacity);
-    if (!file)
-        return file.error();
-    return opened_file{*std::move(file), report};
+    return {flags, report};
 }
 
 } // namespace vtensor::host

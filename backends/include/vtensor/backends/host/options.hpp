@@ -41,6 +41,10 @@ struct host_options {
     /// The most mappings that may exist at once. 0 leaves it to the kernel (`vm.max_map_count`).
     std::size_t max_mappings = 0;
     host_pages pages = host_pages::system;
+    /// Chunks can be handed to other processes: each is then a memory file of its own, which takes a
+    /// descriptor (`ulimit -n`) and a mapping of the kernel a chunk. Without it nothing of this backend can
+    /// be handed out.
+    bool exportable = false;
 };
 
 } // namespace vtensor
