@@ -67,6 +67,7 @@ template <element T, backend Backend, growth_policy Growth = growth::exact,
           mutex_type Mutex = std::conditional_t<look_ahead_policy<Growth>, std::mutex, no_mutex>>
 class virtual_tensor {
     static constexpr bool looks_ahead = look_ahead_policy<Growth>;
+    static constexpr bool has_streams = stream_ordered_backend<Backend>;
     static_assert(!looks_ahead || !std::is_same_v<Mutex, no_mutex>,
                   "look-ahead growth shares the pool with the mapper thread: give the pool a mutex");
 
@@ -76,6 +77,7 @@ class virtual_tensor {
     using growth_policy_type = Growth;
     using eviction_policy_type = Eviction;
     using pool_type = chunk_pool<Backend, Mutex>;
+    using stream_type = detail::stream_of<pool_type>; ///< means nothing where the backend has no streams
 
     /// Reserves addresses for `max_rows` rows; maps nothing yet. Throws `bad_argument` where the shape or
     /// `max_rows` is empty, `out_of_memory` where the addresses are not to be had.
@@ -168,6 +170,49 @@ class virtual_tensor {
         return range_->trim(pages_of(rows_));
     }
     void trim() { throw_if_failed(try_trim()); }
+
+    // ---- rows that queued work may still read ----
+    //
+    // As the operations above, on a backend with streams. What they give up is no row of the tensor any more,
+    // but stays mapped and readable until the work queued on the stream so far is done. No call waits for it.
+    // Growing over such pages takes them back as they are; see docs/streams.md.
+
+    [[nodiscard]] status try_resize(std::size_t rows,
+                                    const stream_type& stream) noexcept requires has_streams {
+        if (rows >= rows_)
+            return try_resize(rows);
+        const status outcome = range_->settle(pages_of(rows), stream);
+        if (outcome)
+            rows_ = rows;
+        return outcome;
+    }
+    void resize(std::size_t rows, const stream_type& stream) requires has_streams {
+        throw_if_failed(try_resize(rows, stream));
+    }
+
+    [[nodiscard]] status try_trim(const stream_type& stream) noexcept requires has_streams {
+        if (const status refusal = check(rows_); !refusal)
+            return refusal;
+        return range_->trim(pages_of(rows_), stream);
+    }
+    void trim(const stream_type& stream) requires has_streams { throw_if_failed(try_trim(stream)); }
+
+    /// Gives up every row and every page, whatever the growth policy would keep: what to do before the tensor
+    /// is destroyed. It may grow again.
+    [[nodiscard]] status try_retire(const stream_type& stream) noexcept requires has_streams {
+        if (const status refusal = check(0); !refusal)
+            return refusal;
+        const status outcome = range_->trim(page_count{}, stream);
+        if (outcome)
+            rows_ = 0;
+        return outcome;
+    }
+    void retire(const stream_type& stream) requires has_streams { throw_if_failed(try_retire(stream)); }
+
+    /// Physical memory behind pages given up, still mapped. Not part of `mapped_bytes()`.
+    [[nodiscard]] bytes retiring_bytes() const noexcept requires has_streams {
+        return range_ ? range_->retiring() * range_->page_size() : bytes{0};
+    }
 
     // ---- what a kernel receives ----
 

@@ -6,6 +6,7 @@
 
 #include <vtensor/core/concepts.hpp>
 #include <vtensor/memory/pooled_chunk.hpp>
+#include <vtensor/memory/retire_queue.hpp>
 
 #include <algorithm>
 #include <cstddef>
@@ -29,7 +30,29 @@ struct chunk_pool_options {
     bytes chunk_size{}; ///< a multiple of the backend's granularity; 0 takes the granularity itself
     bytes limit{};      ///< the most that may be created, free chunks included; 0 sets none
     scrub_policy scrub = scrub_policy::never;
+    /// A growth that finds memory short waits for retiring pages before it says so. Without streams there are
+    /// none.
+    bool wait_for_retiring = false;
 };
+
+namespace detail {
+
+/// In place of the retire queue where a backend has no streams.
+struct no_retire_queue {
+    template <class Pool>
+    explicit constexpr no_retire_queue(Pool&) noexcept {}
+};
+
+template <backend Backend, mutex_type Mutex>
+struct retire_queue_for {
+    using type = no_retire_queue;
+};
+template <stream_ordered_backend Backend, mutex_type Mutex>
+struct retire_queue_for<Backend, Mutex> {
+    using type = retire_queue<Backend, Mutex>;
+};
+
+} // namespace detail
 
 /// What a pool holds. `created` = `in_use` + `free`.
 struct chunk_pool_stats {
@@ -53,6 +76,7 @@ class chunk_pool {
     using backend_type = Backend;
     using mutex_type = Mutex;
     using chunk = pooled_chunk<Backend>;
+    using retire_queue_type = typename detail::retire_queue_for<Backend, Mutex>::type;
 
     /// Throws `bad_argument` for a chunk size that is no multiple of the granularity, `backend_failure` with
     /// `errc::unsupported` where chunks are to be scrubbed and the backend's memory cannot be reached for it.
@@ -79,18 +103,22 @@ class chunk_pool {
     /// their memory lives on behind their addresses. A chunk that the backend refuses to take back is left to
     /// it.
     ~chunk_pool() {
+        if constexpr (stream_ordered_backend<Backend>)
+            retiring_.close();
         free_.clear_and_dispose([this](node* entry) { destroy_at_last(entry); });
         used_.clear_and_dispose([this](node* entry) { destroy_at_last(entry); });
     }
 
     /// Fills `chunks` with one reference each, or changes nothing: `limit_exceeded` where the limit is in the
-    /// way, otherwise what the backend said. O(chunks).
+    /// way, otherwise what the backend said. Before it creates chunks it reclaims those of pages whose
+    /// retirement is over. O(chunks).
     [[nodiscard]] status acquire(std::span<chunk> chunks, owner_id owner = owner_id{}) noexcept {
         std::size_t created = 0;
         return acquire(chunks, owner, created);
     }
     /// The same, and says how many of them the backend had to create, for `discard`.
     [[nodiscard]] status acquire(std::span<chunk> chunks, owner_id owner, std::size_t& created) noexcept {
+        reclaim_for(chunks.size());
         const std::lock_guard lock{mutex_};
         const std::size_t reused = std::min(chunks.size(), free_.size());
         const std::size_t missing = chunks.size() - reused;
@@ -161,6 +189,7 @@ class chunk_pool {
 
     /// Creates free chunks until `count` are free, all or nothing.
     [[nodiscard]] status prefill(std::size_t count) noexcept {
+        reclaim_for(count);
         const std::lock_guard lock{mutex_};
         return count > free_.size() ? create_free(count - free_.size()) : status{};
     }
@@ -204,6 +233,12 @@ class chunk_pool {
     [[nodiscard]] bytes chunk_size() const noexcept { return chunk_size_; }
     [[nodiscard]] Backend& backend() const noexcept { return *backend_; }
 
+    /// The pages that were given up while queued work read them. Their chunks are in use.
+    [[nodiscard]] retire_queue_type& retiring() noexcept requires stream_ordered_backend<Backend> {
+        return retiring_;
+    }
+    [[nodiscard]] bool waits_for_retiring() const noexcept { return wait_for_retiring_; }
+
     /// How many references there are to a chunk in use.
     [[nodiscard]] std::size_t references(chunk shared) const noexcept {
         const std::lock_guard lock{mutex_};
@@ -229,6 +264,7 @@ class chunk_pool {
         : backend_{&backend},
           chunk_size_{options.chunk_size == bytes{0} ? backend.granularity() : options.chunk_size},
           scrub_{options.scrub},
+          wait_for_retiring_{options.wait_for_retiring},
           limit_{options.limit} {}
 
     static status check(const Backend& backend, const chunk_pool_options& options) noexcept {
@@ -247,6 +283,18 @@ class chunk_pool {
     [[nodiscard]] std::size_t created() const noexcept { return used_.size() + free_.size(); }
     [[nodiscard]] std::size_t chunks_in(bytes limit) const noexcept {
         return limit == bytes{0} ? std::numeric_limits<std::size_t>::max() : limit / chunk_size_;
+    }
+
+    /// Tries to have `count` free chunks without asking the backend for new ones. The pool's mutex is free:
+    /// the retire queue, which gives chunks back to the pool, locks its own first.
+    void reclaim_for([[maybe_unused]] std::size_t count) noexcept {
+        if constexpr (stream_ordered_backend<Backend>) {
+            std::unique_lock lock{mutex_};
+            const std::size_t free = free_.size();
+            lock.unlock();
+            if (count > free)
+                static_cast<void>(retiring_.reclaim(page_count{count - free}));
+        }
     }
 
     /// Adds `count` free chunks, or none.
@@ -314,6 +362,7 @@ class chunk_pool {
     Backend* backend_;
     const bytes chunk_size_;
     const scrub_policy scrub_;
+    const bool wait_for_retiring_;
 
     mutable Mutex mutex_;
     bytes limit_;
@@ -324,6 +373,7 @@ class chunk_pool {
     std::size_t acquired_ = 0;
     std::size_t reused_ = 0;
     std::size_t scrubbed_ = 0;
+    [[no_unique_address]] retire_queue_type retiring_{*this};
 };
 
 } // namespace vtensor

@@ -6,7 +6,7 @@
 #pragma once
 
 #include <vtensor/core/concepts.hpp>
-#include <vtensor/memory/mapped_range.hpp>
+#include <vtensor/memory/retiring_range.hpp>
 
 #include <algorithm>
 #include <memory>
@@ -18,23 +18,27 @@ namespace vtensor {
 namespace detail {
 
 /// The policy's target for `needed` pages, within [needed, limit].
-template <class Pool, growth_policy Growth>
-[[nodiscard]] page_count target_of(const mapped_range<Pool>& range, const Growth& growth,
-                                   page_count needed) noexcept {
+template <class Range, growth_policy Growth>
+[[nodiscard]] page_count target_of(const Range& range, const Growth& growth, page_count needed) noexcept {
     const page_count target = growth.target(growth_state{range.accessible(), needed, range.limit()});
     return std::max(needed, std::min(target, range.limit()));
 }
 
-/// Makes the policy's target accessible, or at least what is needed, or changes nothing.
-template <class Pool, growth_policy Growth>
-[[nodiscard]] status grow_by_policy(mapped_range<Pool>& range, const Growth& growth,
-                                    page_count needed) noexcept {
+/// Makes the policy's target accessible, or at least what is needed, or changes nothing. Short of what is
+/// needed, not of a wish, it waits for retiring pages where the pool says so.
+template <class Range, growth_policy Growth>
+[[nodiscard]] status grow_by_policy(Range& range, const Growth& growth, page_count needed) noexcept {
     if (needed <= range.accessible())
         return {};
     const page_count target = needed <= range.limit() ? target_of(range, growth, needed) : needed;
-    const status outcome = range.grow_to(target);
+    status outcome = range.grow_to(target);
     if (!outcome && target > needed && is_shortage(outcome.code()))
-        return range.grow_to(needed);
+        outcome = range.grow_to(needed);
+    if constexpr (requires { range.wait_for_retiring(); }) {
+        while (!outcome && is_shortage(outcome.code()) && needed <= range.limit() &&
+               range.wait_for_retiring())
+            outcome = range.grow_to(needed);
+    }
     return outcome;
 }
 
@@ -46,7 +50,7 @@ class grown_range {
   public:
     [[nodiscard]] static result<std::unique_ptr<grown_range>>
     create(Pool& pool, page_count limit, owner_id owner, const Growth& growth) noexcept {
-        auto range = mapped_range<Pool>::create(pool, limit, owner);
+        auto range = page_range<Pool>::create(pool, limit, owner);
         if (!range)
             return range.error();
         std::unique_ptr<grown_range> made{new (std::nothrow) grown_range{*std::move(range), growth}};
@@ -65,19 +69,33 @@ class grown_range {
     }
     /// Unmaps everything beyond `needed` pages, or changes nothing.
     [[nodiscard]] status trim(page_count needed) noexcept { return range_.shrink_to(needed); }
+    /// The same two, but what is given up retires behind the work queued on the stream.
+    [[nodiscard]] status
+    settle(page_count needed,
+           const detail::stream_of<Pool>& stream) noexcept requires detail::has_streams<Pool> {
+        return range_.retire_to(detail::target_of(range_, growth_, needed), stream);
+    }
+    [[nodiscard]] status
+    trim(page_count needed,
+         const detail::stream_of<Pool>& stream) noexcept requires detail::has_streams<Pool> {
+        return range_.retire_to(needed, stream);
+    }
 
     [[nodiscard]] address start() const noexcept { return range_.start(); }
     [[nodiscard]] bytes page_size() const noexcept { return range_.page_size(); }
     [[nodiscard]] bytes reserved_bytes() const noexcept { return range_.reserved_bytes(); }
     [[nodiscard]] page_count accessible() const noexcept { return range_.accessible(); }
     [[nodiscard]] page_count mapped() const noexcept { return range_.mapped(); }
+    [[nodiscard]] page_count retiring() const noexcept requires detail::has_streams<Pool> {
+        return range_.retiring();
+    }
     [[nodiscard]] bool verify() const noexcept { return range_.verify(); }
 
   private:
-    grown_range(mapped_range<Pool>&& range, const Growth& growth) noexcept
+    grown_range(page_range<Pool>&& range, const Growth& growth) noexcept
         : range_{std::move(range)}, growth_{growth} {}
 
-    mapped_range<Pool> range_;
+    page_range<Pool> range_;
     Growth growth_;
 };
 

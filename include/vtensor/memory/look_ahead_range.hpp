@@ -28,7 +28,7 @@ class look_ahead_range {
   public:
     [[nodiscard]] static result<std::unique_ptr<look_ahead_range>>
     create(Pool& pool, page_count limit, owner_id owner, const Growth& growth, mapper& thread) noexcept {
-        auto range = mapped_range<Pool>::create(pool, limit, owner);
+        auto range = page_range<Pool>::create(pool, limit, owner);
         if (!range)
             return range.error();
         std::unique_ptr<look_ahead_range> made{new (std::nothrow)
@@ -59,13 +59,28 @@ class look_ahead_range {
     [[nodiscard]] status settle(page_count needed) noexcept {
         call_off();
         const std::lock_guard lock{mutex_};
-        return shrink_to(detail::target_of(range_, growth_, needed));
+        return published(range_.shrink_to(detail::target_of(range_, growth_, needed)));
     }
     /// Unmaps everything beyond `needed` pages, or changes nothing.
     [[nodiscard]] status trim(page_count needed) noexcept {
         call_off();
         const std::lock_guard lock{mutex_};
-        return shrink_to(needed);
+        return published(range_.shrink_to(needed));
+    }
+    /// The same two, but what is given up retires behind the work queued on the stream.
+    [[nodiscard]] status
+    settle(page_count needed,
+           const detail::stream_of<Pool>& stream) noexcept requires detail::has_streams<Pool> {
+        call_off();
+        const std::lock_guard lock{mutex_};
+        return published(range_.retire_to(detail::target_of(range_, growth_, needed), stream));
+    }
+    [[nodiscard]] status
+    trim(page_count needed,
+         const detail::stream_of<Pool>& stream) noexcept requires detail::has_streams<Pool> {
+        call_off();
+        const std::lock_guard lock{mutex_};
+        return published(range_.retire_to(needed, stream));
     }
 
     /// What kept the mapper thread from mapping ahead the last time it was asked; ok where nothing did.
@@ -84,13 +99,17 @@ class look_ahead_range {
         const std::lock_guard lock{mutex_};
         return range_.mapped();
     }
+    [[nodiscard]] page_count retiring() const noexcept requires detail::has_streams<Pool> {
+        const std::lock_guard lock{mutex_};
+        return range_.retiring();
+    }
     [[nodiscard]] bool verify() const noexcept {
         const std::lock_guard lock{mutex_};
         return range_.verify() && range_.accessible() == accessible();
     }
 
   private:
-    look_ahead_range(mapped_range<Pool>&& range, const Growth& growth, mapper& thread) noexcept
+    look_ahead_range(page_range<Pool>&& range, const Growth& growth, mapper& thread) noexcept
         : range_{std::move(range)},
           growth_{growth},
           mapper_{&thread},
@@ -122,18 +141,15 @@ class look_ahead_range {
         goal_.store(0, std::memory_order_relaxed);
     }
 
-    status shrink_to(page_count kept) noexcept {
-        const status outcome = range_.shrink_to(kept);
+    /// What a change of the range's pages ended with, after the owner's thread was told of them.
+    status published(const status& outcome) noexcept {
         accessible_.store(range_.accessible().count(), std::memory_order_release);
         return outcome;
     }
-    void publish(const status& outcome) noexcept {
-        last_ = outcome;
-        accessible_.store(range_.accessible().count(), std::memory_order_release);
-    }
+    void publish(const status& grown) noexcept { last_ = published(grown); }
 
     mutable std::mutex mutex_; ///< guards `range_` and `last_`
-    mapped_range<Pool> range_;
+    page_range<Pool> range_;
     status last_;
     const Growth growth_;
     mapper* mapper_;

@@ -2,7 +2,7 @@
 //
 // A reserved range that grows and shrinks at its end by whole pages: takes chunks from a pool, maps them,
 // makes them accessible, and undoes all of it when a step fails. It decides nothing: how many pages is said
-// by the caller.
+// by the caller. On a backend with streams retiring_range.hpp is built on it.
 #pragma once
 
 #include <vtensor/core/concepts.hpp>
@@ -106,7 +106,7 @@ class mapped_range {
         return true;
     }
 
-  private:
+  protected:
     mapped_range(Pool& pool, reservation<backend_type>&& addresses, page_count limit, owner_id owner) noexcept
         : pool_{&pool}, addresses_{std::move(addresses)}, limit_{limit}, owner_{owner} {}
 
@@ -127,6 +127,10 @@ class mapped_range {
         const std::span<chunk> chunks = *room;
         if (const status outcome = pool_->acquire(chunks, owner_, created); !outcome)
             return outcome;
+        return map_acquired(chunks);
+    }
+    /// Maps prepared chunks that were acquired as the next pages. On failure as `map_more`.
+    status map_acquired(std::span<const chunk> chunks) noexcept {
         for (std::size_t index = 0; index < chunks.size(); ++index) {
             if (const status outcome = backend().map(at(pages_.mapped()), chunks[index].handle()); !outcome) {
                 give_back(chunks.subspan(index));

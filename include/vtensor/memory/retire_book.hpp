@@ -1,0 +1,340 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The book-keeping of a retire queue: which page waits for which ticket, what is due, what was claimed back.
+// It calls no backend, takes no lock and waits for nothing: that is retire_queue.hpp.
+#pragma once
+
+#include <vtensor/core/concepts.hpp>
+#include <vtensor/memory/pooled_chunk.hpp>
+#include <vtensor/memory/retiring_page.hpp>
+
+#include <cstddef>
+#include <cstdint>
+#include <iterator>
+#include <span>
+
+namespace vtensor {
+
+/// A retire queue in figures. Pages are of the pool's chunk size.
+/// `retired` = `revived` + `reclaimed` + `retiring`, except while a growth is under way.
+struct retire_stats {
+    std::size_t retiring = 0;  ///< pages given up and still mapped
+    std::size_t due = 0;       ///< of them, those that wait for nothing but to be unmapped
+    std::size_t retired = 0;   ///< pages given up since the queue was made
+    std::size_t revived = 0;   ///< of them, taken back by their range before they were unmapped
+    std::size_t reclaimed = 0; ///< of them, unmapped, their chunk given back to the pool
+    std::size_t pending = 0;   ///< events not seen to have happened
+    std::size_t events = 0;    ///< created since the queue was made: as many as were ever pending at once
+};
+
+namespace detail {
+
+/// The last mapped pages of a range.
+template <stream_ordered_backend Backend>
+struct page_run {
+    page_index first;
+    std::span<const pooled_chunk<Backend>>
+        chunks;            ///< one a page, each with the reference that the range holds
+    page_count accessible; ///< of them, the first ones, which may be touched
+};
+
+/// The upper end of a range's mapped pages that queued work may read, or that none reads.
+struct page_tail {
+    page_index first;
+    bool retiring = false;
+};
+
+template <stream_ordered_backend Backend>
+class retire_book {
+  public:
+    using stream_type = typename Backend::stream_type;
+    using chunk = pooled_chunk<Backend>;
+    using addresses = retiring_addresses<Backend>;
+    using page = retiring_page<Backend>;
+    using ticket = retire_ticket<Backend>;
+    using lane = retire_lane<Backend>;
+    using stage = retiring_stage;
+    using due_list = retiring_list<Backend, by_ticket>;
+
+    // ---- lanes and tickets ----
+
+    spares<page, retiring_list<Backend, by_addresses>> spare_pages;
+    spares<ticket> spare_tickets;
+    spares<lane> spare_lanes;
+
+    [[nodiscard]] boost::intrusive::list<lane>& lanes() noexcept { return lanes_; }
+    [[nodiscard]] lane* find_lane(const stream_type& stream) noexcept {
+        for (lane& one : lanes_) {
+            if (one.is_of(stream))
+                return &one;
+        }
+        return nullptr;
+    }
+    /// Out of the spares.
+    lane& add_lane(const stream_type& stream) noexcept {
+        lane& added = spare_lanes.take();
+        added.stream = stream;
+        lanes_.push_back(added);
+        return added;
+    }
+    /// The next spare ticket, whose event was recorded.
+    ticket& add_ticket(lane& to) noexcept {
+        ticket& added = spare_tickets.take();
+        added.number = ++last_number_;
+        added.lane = &to;
+        to.tickets.push_back(added);
+        return added;
+    }
+    [[nodiscard]] std::uint64_t last_number() const noexcept { return last_number_; }
+
+    /// The ticket's event has happened: what retires behind it is due.
+    void settle(ticket& over) noexcept {
+        while (!over.pages.empty()) {
+            page& free = over.pages.front();
+            over.pages.pop_front();
+            free.ticket = nullptr;
+            if (free.stage == stage::retiring)
+                due_.push_back(free);
+            else if (free.stage == stage::revived)
+                remove(free);
+        }
+        over.retiring = 0;
+        put_away(over);
+    }
+
+    /// The oldest ticket up to `last` that keeps pages mapped which nobody wants, or null.
+    [[nodiscard]] ticket* oldest(std::uint64_t last) noexcept {
+        ticket* found = nullptr;
+        for (lane& one : lanes_) {
+            for (ticket& waiting : one.tickets) {
+                if (waiting.retiring == 0)
+                    continue;
+                if (waiting.number <= last && (found == nullptr || waiting.number < found->number))
+                    found = &waiting;
+                break;
+            }
+        }
+        return found;
+    }
+
+    // ---- pages of a range ----
+
+    /// Whether work that was queued before a page was revived may still read one from `first` on.
+    [[nodiscard]] static bool is_read(const addresses& range, page_index first) noexcept {
+        for (const page& one : range.pages) {
+            if (one.index >= first && one.stage == stage::revived)
+                return true;
+        }
+        return false;
+    }
+
+    /// Enters the run, which retires behind `recorded`, or where that is null behind what its pages wait for
+    /// already. Takes spare pages.
+    void give_up(addresses& range, const page_run<Backend>& run, ticket* recorded) noexcept {
+        auto next = range.pages.begin();
+        page_index index = run.first;
+        for (const chunk& behind : run.chunks) {
+            while (next != range.pages.end() && next->index < index)
+                ++next;
+            if (next == range.pages.end() || next->index != index) {
+                page& fresh = spare_pages.take();
+                fresh.index = index;
+                fresh.chunk = behind;
+                fresh.range = &range;
+                fresh.ticket = recorded;
+                if (recorded != nullptr)
+                    recorded->pages.push_back(fresh);
+                next = range.pages.insert(next, fresh);
+            } else if (recorded != nullptr) {
+                change_ticket(*next, *recorded);
+            }
+            next->accessible = index < run.first + run.accessible;
+            retire(*next);
+            ++index;
+        }
+    }
+
+    /// Takes the retiring pages from `first` on for a growth, and puts their chunks into `room`. Whether all
+    /// of them may be touched.
+    [[nodiscard]] bool claim(addresses& range, page_index first, std::span<chunk> room) noexcept {
+        bool accessible = true;
+        for (chunk& place : room)
+            place = chunk{};
+        for (page& wanted : range.pages) {
+            if (wanted.index < first || wanted.stage != stage::retiring)
+                continue;
+            const std::size_t place = (wanted.index - first).count();
+            if (place >= room.size())
+                break;
+            room[place] = wanted.chunk;
+            accessible = accessible && wanted.accessible;
+            withdraw(wanted, stage::claimed);
+        }
+        return accessible;
+    }
+    /// What was claimed from `first` on retires as before.
+    void unclaim(addresses& range, page_index first) noexcept {
+        for (page& wanted : range.pages) {
+            if (wanted.stage == stage::claimed && wanted.index >= first)
+                retire(wanted);
+        }
+    }
+    /// What is claimed belongs to the range.
+    void revive(addresses& range) noexcept {
+        for (auto next = range.pages.begin(); next != range.pages.end();) {
+            page& taken = *next++;
+            if (taken.stage != stage::claimed)
+                continue;
+            ++revived_;
+            taken.stage = stage::revived;
+            if (taken.ticket == nullptr)
+                remove(taken);
+        }
+    }
+
+    /// Of the mapped pages [first, end) the longest tail that is wholly here, or wholly not. If here, it
+    /// retires.
+    [[nodiscard]] page_tail take_tail(addresses& range, page_index first, page_index end) noexcept {
+        auto next = range.pages.rbegin();
+        while (next != range.pages.rend() && next->index >= end)
+            ++next;
+        if (next == range.pages.rend() || next->index < first)
+            return {first, false};
+        if (next->index + page_count{1} < end)
+            return {next->index + page_count{1}, false};
+        auto lowest = next;
+        for (++next; next != range.pages.rend() && next->index >= first &&
+                     next->index + page_count{1} == lowest->index;
+             ++next)
+            lowest = next;
+        const page_index kept = lowest->index;
+        for (auto given = std::prev(lowest.base()); given != range.pages.end() && given->index < end; ++given)
+            retire(*given);
+        return {kept, true};
+    }
+
+    // ---- what is due ----
+
+    [[nodiscard]] due_list& due() noexcept { return due_; }
+
+    /// The page is unmapped.
+    void finish(page& unmapped) noexcept {
+        withdraw(unmapped, stage::retiring);
+        ++reclaimed_;
+        remove(unmapped);
+    }
+    /// The page stays mapped for ever: its addresses are nobody's, and its chunk is not given back.
+    void lose(page& lost) noexcept {
+        ticket* const waited = lost.ticket;
+        if (lost.stage == stage::retiring)
+            withdraw(lost, stage::retiring);
+        lost.range->left_behind.forget();
+        if (waited != nullptr) {
+            lost.ticket = nullptr;
+            drop(lost, *waited);
+        }
+        remove(lost);
+    }
+
+    // ---- figures ----
+
+    [[nodiscard]] retire_stats stats() const noexcept {
+        std::size_t pending = 0;
+        for (const lane& one : lanes_)
+            pending += one.tickets.size();
+        return {retiring_, due_.size(), retired_, revived_, reclaimed_, pending, 0};
+    }
+
+    /// O(pages).
+    [[nodiscard]] bool verify() const noexcept {
+        std::size_t retiring = due_.size();
+        for (const lane& one : lanes_) {
+            if (one.tickets.empty())
+                return false;
+            for (const ticket& waiting : one.tickets) {
+                std::size_t counted = 0;
+                for (const page& read : waiting.pages) {
+                    if (read.ticket != &waiting)
+                        return false;
+                    counted += read.stage == stage::retiring ? 1 : 0;
+                }
+                if (waiting.lane != &one || waiting.pages.empty() || counted != waiting.retiring)
+                    return false;
+                retiring += counted;
+            }
+        }
+        for (const page& one : due_) {
+            if (one.ticket != nullptr || one.stage != stage::retiring)
+                return false;
+        }
+        return retiring == retiring_;
+    }
+
+  private:
+    /// The page retires: with its ticket, or at once.
+    void retire(page& given) noexcept {
+        retired_ += given.stage == stage::claimed ? 0 : 1; // a growth that failed gives nothing up anew
+        given.stage = stage::retiring;
+        ++given.range->retiring;
+        ++retiring_;
+        if (given.ticket != nullptr)
+            ++given.ticket->retiring;
+        else
+            due_.push_back(given);
+    }
+    /// The page retires no more.
+    void withdraw(page& wanted, stage next) noexcept {
+        wanted.stage = next;
+        --wanted.range->retiring;
+        --retiring_;
+        if (wanted.ticket != nullptr)
+            --wanted.ticket->retiring;
+        else
+            due_.erase(due_.iterator_to(wanted));
+    }
+
+    void change_ticket(page& revived, ticket& recorded) noexcept {
+        ticket& earlier = *revived.ticket;
+        revived.ticket = &recorded;
+        drop(revived, earlier);
+        recorded.pages.push_back(revived);
+    }
+    void drop(page& leaving, ticket& from) noexcept {
+        from.pages.erase(from.pages.iterator_to(leaving));
+        if (from.pages.empty())
+            put_away(from);
+    }
+    /// No page waits for the ticket any more.
+    void put_away(ticket& over) noexcept {
+        lane& from = *over.lane;
+        from.tickets.erase(from.tickets.iterator_to(over));
+        over.lane = nullptr;
+        if (over.waiters == 0) // otherwise the last waiter puts it to the spares
+            spare_tickets.keep(over);
+        if (from.tickets.empty()) {
+            lanes_.erase(lanes_.iterator_to(from));
+            spare_lanes.keep(from);
+        }
+    }
+
+    /// The page is in no list but that of its range.
+    void remove(page& gone) noexcept {
+        addresses& range = *gone.range;
+        range.pages.erase(range.pages.iterator_to(gone));
+        spare_pages.keep(gone);
+        if (range.abandoned && range.pages.empty())
+            delete &range;
+    }
+
+    boost::intrusive::list<lane> lanes_; ///< each with a ticket, each ticket with a page
+    due_list due_;                       ///< pages that wait for nothing but to be unmapped
+    std::uint64_t last_number_ = 0;
+    std::size_t retiring_ = 0;
+    std::size_t retired_ = 0;
+    std::size_t revived_ = 0;
+    std::size_t reclaimed_ = 0;
+};
+
+} // namespace detail
+
+} // namespace vtensor
