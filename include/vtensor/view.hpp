@@ -72,9 +72,10 @@ struct tensor_view {
     }
 
     /// A view of mutable elements is a view of const ones.
-    VTENSOR_HOST_DEVICE constexpr operator tensor_view<const T, Rank>() const noexcept
-        requires(!std::is_const_v<T>) {
-        tensor_view<const T, Rank> constant;
+    template <class U>
+    VTENSOR_HOST_DEVICE constexpr operator tensor_view<U, Rank>() const noexcept
+        requires(!std::is_const_v<T> && std::is_same_v<U, const T>) {
+        tensor_view<U, Rank> constant;
         constant.data = data;
         for (std::size_t dimension = 0; dimension < Rank; ++dimension) {
             constant.extents[dimension] = extents[dimension];
