@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "support/catch.hpp"
 #include "support/proc_maps.hpp"
+#include "support/temporary_folder.hpp"
 
 #include <vtensor/backends/os/unix_listener.hpp>
 
@@ -8,35 +9,15 @@
 #include <chrono>
 #include <cstddef>
 #include <filesystem>
-#include <optional>
 #include <string>
 #include <vector>
 
 #include <sys/stat.h>
-#include <unistd.h>
 
 using namespace vtensor;
 using namespace std::chrono_literals;
 using vtensor::testing::open_descriptors;
-
-namespace {
-
-/// A folder of its own, gone with everything in it at the end.
-class temporary_folder {
-  public:
-    temporary_folder() {
-        std::string name = (std::filesystem::temp_directory_path() / "vtensor-XXXXXX").string();
-        REQUIRE(::mkdtemp(name.data()) != nullptr);
-        path_ = name;
-    }
-    ~temporary_folder() { std::filesystem::remove_all(path_); }
-    [[nodiscard]] std::string file(const char* name) const { return (path_ / name).string(); }
-
-  private:
-    std::filesystem::path path_;
-};
-
-} // namespace
+using vtensor::testing::temporary_folder;
 
 TEST_CASE("processes meet at a path, which goes with the listener") {
     const temporary_folder folder;
