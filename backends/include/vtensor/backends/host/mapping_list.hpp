@@ -7,8 +7,8 @@
 
 #include <vtensor/core/concepts.hpp>
 
+#include <boost/intrusive/list.hpp>
 #include <boost/intrusive/set.hpp>
-#include <boost/intrusive/slist.hpp>
 
 #include <algorithm>
 #include <cstddef>
@@ -32,12 +32,13 @@ struct mapping {
 /// Up to `capacity` mappings in ascending order, with none of another block between them.
 struct mapping_block
     : boost::intrusive::set_base_hook<boost::intrusive::link_mode<boost::intrusive::normal_link>>,
-      boost::intrusive::slist_base_hook<boost::intrusive::link_mode<boost::intrusive::normal_link>> {
+      boost::intrusive::list_base_hook<boost::intrusive::link_mode<boost::intrusive::normal_link>> {
     static constexpr std::size_t capacity = 16;
 
     std::size_t count = 0;
     mapping entries[capacity]; ///< beyond `count` they mean nothing
 };
+using mapping_block_list = boost::intrusive::list<mapping_block, boost::intrusive::constant_time_size<false>>;
 
 /// Blocks that no list uses. They are kept until the store goes.
 class spare_blocks {
@@ -63,7 +64,7 @@ class spare_blocks {
     }
 
   private:
-    boost::intrusive::slist<mapping_block, boost::intrusive::constant_time_size<false>> blocks_;
+    mapping_block_list blocks_;
 };
 
 /// Disjoint mappings in ascending order. Finding one is O(log n), O(1) near the end; entering or removing one
@@ -91,30 +92,32 @@ class mapping_list {
     mapping_list(const mapping_list&) = delete;
     mapping_list& operator=(const mapping_list&) = delete;
     ~mapping_list() {
+        by_start_.clear();
         blocks_.clear_and_dispose([](mapping_block* block) { delete block; });
     }
 
-    [[nodiscard]] bool empty() const noexcept { return last_ == nullptr; }
+    [[nodiscard]] bool empty() const noexcept { return blocks_.empty(); }
 
-    [[nodiscard]] place first() noexcept { return empty() ? place{} : place{&*blocks_.begin(), 0}; }
+    [[nodiscard]] place first() noexcept { return empty() ? place{} : place{&blocks_.front(), 0}; }
 
     /// The next mapping, or nowhere.
     [[nodiscard]] place after(place at) noexcept {
         if (at.index_ + 1 < at.block_->count)
             return {at.block_, at.index_ + 1};
-        return at.block_ == last_ ? place{} : place{next(*at.block_), 0};
+        const auto next = std::next(blocks_.iterator_to(*at.block_));
+        return next == blocks_.end() ? place{} : place{&*next, 0};
     }
 
     /// The last mapping that starts at or before an address, or nowhere.
     [[nodiscard]] place at_or_before(address where) noexcept {
         if (empty())
             return {};
-        mapping_block* found = last_;
+        mapping_block* found = &blocks_.back();
         if (where < found->entries[0].start) {
-            const auto above = blocks_.upper_bound(where);
-            if (above == blocks_.begin())
+            const auto above = by_start_.upper_bound(where);
+            if (&*above == &blocks_.front())
                 return {};
-            found = &*std::prev(above);
+            found = &*std::prev(blocks_.iterator_to(*above));
         }
         std::size_t index = found->count - 1;
         while (found->entries[index].start > where)
@@ -128,7 +131,7 @@ class mapping_list {
         mapping_block* block = before.block_;
         std::size_t index = before.index_ + 1;
         if (!before) {
-            block = empty() ? nullptr : &*blocks_.begin();
+            block = empty() ? nullptr : &blocks_.front();
             index = 0;
         }
         if (block == nullptr || block->count == mapping_block::capacity) {
@@ -136,19 +139,16 @@ class mapping_list {
             if (fresh == nullptr)
                 return false;
             link(*fresh, block);
-            if (block != nullptr) {
-                // What is entered behind a full block moves nothing: a range that grows at its end has full
-                // blocks.
-                const std::size_t kept =
-                    index == mapping_block::capacity ? index : mapping_block::capacity / 2;
-                std::copy(block->entries + kept, block->entries + block->count, fresh->entries);
-                fresh->count = block->count - kept;
-                block->count = kept;
-                if (index >= kept) {
-                    index -= kept;
-                    block = fresh;
-                }
-            } else {
+            // Behind a full block nothing moves: a range that grows at its end has full blocks.
+            constexpr std::size_t half = mapping_block::capacity / 2;
+            const bool splits = index < mapping_block::capacity && block != nullptr;
+            if (splits) {
+                std::copy(block->entries + half, block->entries + block->count, fresh->entries);
+                fresh->count = block->count - half;
+                block->count = half;
+            }
+            if (!splits || index > half) {
+                index -= splits ? half : index;
                 block = fresh;
             }
         }
@@ -161,19 +161,18 @@ class mapping_list {
 
     /// Removes the mappings from `first` to `last`, both among them.
     void erase(place first, place last, spare_blocks& spares) noexcept {
-        mapping_block* block = first.block_;
+        auto block = blocks_.iterator_to(*first.block_);
         std::size_t begin = first.index_;
         for (bool done = false; !done; begin = 0) {
-            done = block == last.block_;
-            const std::size_t end = done ? last.index_ + 1 : block->count;
-            mapping_block* const following = done ? nullptr : next(*block);
-            std::copy(block->entries + end, block->entries + block->count, block->entries + begin);
-            block->count -= end - begin;
-            if (block->count == 0) {
-                unlink(*block);
-                spares.give(*block);
+            mapping_block& cut = *block++;
+            done = &cut == last.block_;
+            const std::size_t end = done ? last.index_ + 1 : cut.count;
+            std::copy(cut.entries + end, cut.entries + cut.count, cut.entries + begin);
+            cut.count -= end - begin;
+            if (cut.count == 0) {
+                unlink(cut);
+                spares.give(cut);
             }
-            block = following;
         }
     }
 
@@ -185,30 +184,22 @@ class mapping_list {
         }
     };
 
-    [[nodiscard]] mapping_block* next(mapping_block& block) noexcept {
-        return &*std::next(blocks_.iterator_to(block));
-    }
-
     /// Puts a block behind another; as the only one where that is null.
     void link(mapping_block& fresh, mapping_block* before) noexcept {
-        if (before == last_) {
-            blocks_.push_back(fresh);
-            last_ = &fresh;
-        } else {
-            blocks_.insert_before(std::next(blocks_.iterator_to(*before)), fresh);
-        }
+        const auto next = before == nullptr ? blocks_.end() : std::next(blocks_.iterator_to(*before));
+        by_start_.insert_before(next == blocks_.end() ? by_start_.end() : by_start_.iterator_to(*next),
+                                fresh);
+        blocks_.insert(next, fresh);
     }
     void unlink(mapping_block& block) noexcept {
-        const auto where = blocks_.iterator_to(block);
-        if (&block == last_)
-            last_ = where == blocks_.begin() ? nullptr : &*std::prev(where);
-        blocks_.erase(where);
+        by_start_.erase(by_start_.iterator_to(block));
+        blocks_.erase(blocks_.iterator_to(block));
     }
 
+    mapping_block_list blocks_; ///< in ascending order
     boost::intrusive::set<mapping_block, boost::intrusive::key_of_value<first_start>,
                           boost::intrusive::constant_time_size<false>>
-        blocks_;
-    mapping_block* last_ = nullptr;
+        by_start_; ///< the same
 };
 
 } // namespace vtensor::host
