@@ -35,7 +35,7 @@ struct cuda_options {
     /// Chunks that GPUDirect RDMA may register. Off where it does not work: see `report()`.
     bool gpu_direct_rdma = false;
     remap_callback on_remap{};
-    /// A table to use instead of loading the driver, already initialised.
+    /// A table to use instead of loading the driver.
     std::optional<cuda_driver> driver{};
 };
 
@@ -45,6 +45,7 @@ struct cuda_options {
 /// and events, `device_sharing.hpp` export and import.
 class cuda_backend : public detail::device_sharing<cuda::api> {
   public:
+    using options_type = cuda_options;
     using opening = backend_opening<cuda_backend>;
 
     /// Throws `device_failure` where there is no driver, no such device, or virtual memory does not work on

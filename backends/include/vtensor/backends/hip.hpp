@@ -38,7 +38,7 @@ struct hip_options {
     remap_callback on_remap{};
     /// In place of what hip/quirks.hpp says of the runtime and the device.
     std::optional<device_quirks> quirks{};
-    /// A table to use instead of loading the runtime, already initialised.
+    /// A table to use instead of loading the runtime.
     std::optional<hip_driver> driver{};
 };
 
@@ -48,6 +48,7 @@ struct hip_options {
 /// events, `device_sharing.hpp` export and import.
 class hip_backend : public detail::device_sharing<hip::api> {
   public:
+    using options_type = hip_options;
     using opening = backend_opening<hip_backend>;
 
     /// Throws `device_failure` where there is no runtime, no such device, or it cannot be used;

@@ -59,6 +59,9 @@ open_device(const cuda_driver& driver, int device, abi::context context,
     const auto fail = [](errc code, int native, std::string why) -> vtensor::detail::device_opening<api> {
         return {std::nullopt, error{code, verb::construct, native, bytes{0}}, std::move(why)};
     };
+    if (const int code = driver.init(0); code != abi::code::success) // once more does no harm
+        return fail(errc::no_device, code,
+                    "CUDA finds no device that it can use: " + std::to_string(code) + '.');
     int devices = 0;
     if (const int code = driver.device_get_count(&devices); code != abi::code::success)
         return fail(errc::no_device, code,

@@ -57,10 +57,7 @@ class device_access {
                  device_peers::exceptions&& fresh) noexcept {
         if (const int failed = install(found); failed != 0)
             return failed;
-        int failed = tell_peer(found, device, allowed);
-        if (failed == 0 && native_.quirks().local_access_last)
-            failed = tell_own(found);
-        if (failed != 0) {
+        if (const int failed = tell_peer_in_order(found, device, allowed); failed != 0) {
             restore(found);
             return failed;
         }
@@ -89,7 +86,7 @@ class device_access {
         for (place entry = found.first; entry; entry = found.after(entry)) {
             const covered one{errc::ok, found.range, entry, entry};
             peers_.for_each(entry->start, [&](int device, access_mode allowed) {
-                static_cast<void>(twice([&] { return tell_peer(one, device, allowed); }));
+                static_cast<void>(twice([&] { return tell_peer_in_order(one, device, allowed); }));
             });
         }
     }
@@ -124,6 +121,10 @@ class device_access {
             return map_anew(found);
         const covered run = whole_run(found);
         const access_mode most = strongest(run, found, allowed, own_);
+        if (!peers_.configured().empty() && allowed != access_mode::none) {
+            if (const int failed = close_to_own(run); failed != 0)
+                return failed;
+        }
         grants_.clear(); // its room was taken at construction
         if (!native_.quirks().local_access_last)
             grants_.push_back({own_, native(most)});
@@ -138,15 +139,32 @@ class device_access {
         const std::array<device_grant, 1> grant{{{device, native(strongest(run, found, allowed, device))}}};
         return call(run, grant);
     }
-    int tell_own(const covered& found) noexcept {
-        int failed = 0;
+    /// With the own device closed out meanwhile, where the order matters.
+    int tell_peer_in_order(const covered& found, int device, access_mode allowed) noexcept {
+        const bool ordered = native_.quirks().local_access_last && allowed != access_mode::none;
+        int failed = ordered ? close_to_own(found) : 0;
+        failed = failed != 0 ? failed : tell_peer(found, device, allowed);
+        if (failed != 0 || !ordered)
+            return failed;
         for_each_run(found, [&](const covered& part) {
-            const covered run = whole_run(part);
-            const access_mode most = strongest(run, part, part.first->allowed, own_);
-            const std::array<device_grant, 1> grant{{{own_, native(most)}}};
-            failed = failed != 0 ? failed : call(run, grant);
+            failed = failed != 0 ? failed : tell_own(part, part.first->allowed);
         });
         return failed;
+    }
+    int tell_own(const covered& found, access_mode allowed) noexcept {
+        const covered run = whole_run(found);
+        const std::array<device_grant, 1> grant{{{own_, native(strongest(run, found, allowed, own_))}}};
+        return call(run, grant);
+    }
+    /// Where access of a peer must not be set after that of the own device, the latter is taken away first.
+    int close_to_own(const covered& found) noexcept {
+        bool open = false;
+        for (place entry = found.first; entry; entry = found.after(entry))
+            open = open || entry->allowed != access_mode::none;
+        if (!open || !native_.quirks().local_access_last)
+            return 0;
+        const std::array<device_grant, 1> none{{{own_, access_mode::none}}};
+        return call(found, none);
     }
     int call(const covered& run, std::span<const device_grant> grants) noexcept {
         return native_.set_access(run.first->start, run.last->end() - run.first->start, grants);

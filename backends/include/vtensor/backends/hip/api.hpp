@@ -240,18 +240,18 @@ class api {
         return done(driver_.mem_import_from_shareable_handle(&made, value, type));
     }
     int import_fabric(const fabric_handle&, handle_type&) const noexcept { return abi::code::not_supported; }
-    /// Whether it is pinned memory of this device; `code` is the runtime's where it does not say.
+    /// Whether it is pinned memory of this device; `code` is the runtime's where it does not say. Some
+    /// runtimes say device 0 of whatever was imported (rocm-systems PR 11606): that is believed of none.
     bool is_own_memory(handle_type memory, int& code) const noexcept {
         if (version_ < abi::first_with_allocation_prop) {
             abi::allocation_prop_5_2 found{};
             code = done(driver_.mem_get_allocation_properties_from_handle(&found, memory));
             return code == abi::code::success && found.type == old_properties_.type &&
-                   found.location == old_properties_.location;
+                   may_be_own(found.location);
         }
         abi::allocation_prop found{};
         code = done(driver_.mem_get_allocation_properties_from_handle(&found, memory));
-        return code == abi::code::success && found.type == properties_.type &&
-               found.location == properties_.location;
+        return code == abi::code::success && found.type == properties_.type && may_be_own(found.location);
     }
 
   private:
@@ -259,6 +259,9 @@ class api {
         if (code != abi::code::success && driver_.get_last_error != nullptr)
             static_cast<void>(driver_.get_last_error());
         return code;
+    }
+    [[nodiscard]] bool may_be_own(const abi::location& place) const noexcept {
+        return place.type == abi::location_type::device && (place.id == device_ || place.id == 0);
     }
     /// As the runtime of that version reads them.
     [[nodiscard]] const void* properties() const noexcept {

@@ -61,6 +61,9 @@ open_device(const hip_driver& driver, int device, const std::optional<device_qui
     const auto fail = [](errc code, int native, std::string why) -> vtensor::detail::device_opening<api> {
         return {std::nullopt, error{code, verb::construct, native, bytes{0}}, std::move(why)};
     };
+    if (const int code = driver.init(0); code != abi::code::success) // once more does no harm
+        return fail(errc::no_device, code,
+                    "HIP finds no device that it can use: " + std::to_string(code) + '.');
     int devices = 0;
     int version = 0;
     if (const int code = driver.get_device_count(&devices); code != abi::code::success)

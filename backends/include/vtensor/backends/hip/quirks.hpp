@@ -51,7 +51,9 @@ inline constexpr std::array known_quirks{
     quirk{quirk_kind::granularity_of_2_mib, 0, no_repair_known, "",
           "4 KiB is reported where kernels fault on less than 2 MiB",
           "github.com/ROCm/rocm-systems/pull/9360"},
-    quirk{quirk_kind::access_over_whole_run, 0, no_repair_known, "",
+    // Repaired on the development branch in January 2026 (rocm-systems PR 2451), after 7.2 was cut; 7.14 is
+    // the next series made from it.
+    quirk{quirk_kind::access_over_whole_run, 0, abi::version(7, 14), "",
           "access to a part of what is mapped is refused",
           "github.com/ROCm/rocm-systems/issues/2516, github.com/ggml-org/llama.cpp/pull/23900"},
     quirk{quirk_kind::local_access_last, abi::version(7, 14), no_repair_known, "",
