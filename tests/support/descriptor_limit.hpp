@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Makes this process run out of descriptors, for tests of what happens then.
+// Makes this process run out of descriptors, for tests of what happens then. Nothing is checked meanwhile:
+// sanitizers need descriptors to look at memory.
 #pragma once
 
 #include <support/catch.hpp>

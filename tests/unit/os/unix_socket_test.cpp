@@ -166,12 +166,12 @@ TEST_CASE("descriptors for which this process has no room are a limit, not a par
     const std::size_t before = open_descriptors();
     std::array<std::byte, 4> buffer{};
     std::array<file_descriptor, 3> room;
-    {
+    const auto refused = [&] {
         const descriptor_limit limit{1}; // one more, not three
-        const auto refused = both.right.receive(buffer, room, within(1s));
-        CHECK(refused.code() == errc::limit_exceeded);
-        CHECK(refused.error().native == EMFILE);
-    }
+        return both.right.receive(buffer, room, within(1s));
+    }();
+    CHECK(refused.code() == errc::limit_exceeded);
+    CHECK(refused.error().native == EMFILE);
     CHECK(open_descriptors() == before);
 }
 
