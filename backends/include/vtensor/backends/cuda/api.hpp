@@ -44,7 +44,7 @@ class api {
     ~api() {
         if (retained_ && process_.is_this())
             static_cast<void>(
-                vtensor::detail::twice([&] { return driver_.device_primary_ctx_release(device_); }));
+                vtensor::detail::insist([&] { return driver_.device_primary_ctx_release(device_); }));
     }
 
     /// Makes the context current for the calling thread, where it is not already, and restores what was.
@@ -54,10 +54,10 @@ class api {
             if (!wanted)
                 return;
             abi::context now = nullptr;
-            failed_ = of_.driver_.ctx_get_current(&now);
+            failed_ = vtensor::detail::insist([&] { return of_.driver_.ctx_get_current(&now); });
             if (failed_ != 0 || now == of_.context_)
                 return;
-            failed_ = of_.driver_.ctx_push_current(of_.context_);
+            failed_ = vtensor::detail::insist([&] { return of_.driver_.ctx_push_current(of_.context_); });
             pushed_ = failed_ == 0;
         }
         current(const current&) = delete;
@@ -66,7 +66,7 @@ class api {
             abi::context popped = nullptr;
             if (pushed_)
                 static_cast<void>(
-                    vtensor::detail::twice([&] { return of_.driver_.ctx_pop_current(&popped); }));
+                    vtensor::detail::insist([&] { return of_.driver_.ctx_pop_current(&popped); }));
         }
         [[nodiscard]] int failed() const noexcept { return failed_; }
 

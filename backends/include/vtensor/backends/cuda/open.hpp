@@ -27,7 +27,7 @@ inline int device_of(const cuda_driver& driver, abi::context context, int& devic
         return code;
     const int code = driver.ctx_get_device(&device);
     abi::context popped = nullptr;
-    static_cast<void>(vtensor::detail::twice([&] { return driver.ctx_pop_current(&popped); }));
+    static_cast<void>(vtensor::detail::insist([&] { return driver.ctx_pop_current(&popped); }));
     return code;
 }
 

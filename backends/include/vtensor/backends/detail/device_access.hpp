@@ -81,12 +81,12 @@ class device_access {
     /// Tells the driver again what the tables say.
     void restore(const covered& found) noexcept {
         for_each_run(found, [&](const covered& run) {
-            static_cast<void>(twice([&] { return tell(run, run.first->allowed); }));
+            static_cast<void>(insist([&] { return tell(run, run.first->allowed); }));
         });
         for (place entry = found.first; entry; entry = found.after(entry)) {
             const covered one{errc::ok, found.range, entry, entry};
             peers_.for_each(entry->start, [&](int device, access_mode allowed) {
-                static_cast<void>(twice([&] { return tell_peer_in_order(one, device, allowed); }));
+                static_cast<void>(insist([&] { return tell_peer_in_order(one, device, allowed); }));
             });
         }
     }
@@ -176,7 +176,7 @@ class device_access {
             const auto pieces = chunks_.handles(entry->chunk);
             if (const int failed = native_.unmap(entry->start, entry->size, pieces); failed != 0)
                 return failed;
-            const int failed = twice([&] { return native_.map(entry->start, entry->size, pieces); });
+            const int failed = insist([&] { return native_.map(entry->start, entry->size, pieces); });
             if (failed != 0) {
                 entry->installed = false;
                 entry->allowed = access_mode::none;

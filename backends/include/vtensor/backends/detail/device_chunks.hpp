@@ -106,7 +106,7 @@ class device_chunks {
         entry& dropped = entries_[index];
         if (--dropped.mappings != 0 || !dropped.given_up)
             return;
-        if (twice([&] { return native_.destroy(dropped.chunk); }) == 0)
+        if (insist([&] { return native_.destroy(dropped.chunk); }) == 0)
             recycle(index);
         else
             ++orphans_;
@@ -120,7 +120,7 @@ class device_chunks {
     /// Gives everything back, mapped or not: nothing is mapped any more.
     void clear() noexcept {
         for (entry& each : entries_)
-            static_cast<void>(twice([&] { return native_.destroy(each.chunk); }));
+            static_cast<void>(insist([&] { return native_.destroy(each.chunk); }));
         entries_.clear();
         unused_.clear();
     }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Chunks and addresses as a driver sees them: a chunk is one allocation or several pieces, a reservation may
-// be larger than what is handed out of it. Every operation is done wholly or undone; an undo is tried twice.
-// It keeps no book, checks no argument and is not locked. Operations return 0 or the driver's code.
+// be larger than what is handed out of it. Every operation is done wholly or undone; an undo is tried three
+// times. It keeps no book, checks no argument and is not locked. Operations return 0 or the driver's code.
 //
 // `Api` puts the names of one driver behind the calls used here: `reserve`, `release`, `create`, `destroy`,
 // `map`, `unmap`, `set_access`, `allocate_plain`, `free_plain`.
@@ -28,11 +28,14 @@ struct device_grant {
 /// Devices in one call of `Api::set_access`, the own one included.
 inline constexpr std::size_t most_grants = 64;
 
-/// Runs `call`, which returns 0 or a code, and runs it once more where it fails.
+/// Runs `call`, which returns 0 or a code, up to three times: for what must be undone or given back. A
+/// failure that passes, and passes once more while it is undone, leaves nothing behind.
 template <class Call>
-int twice(Call call) noexcept {
-    const int failed = call();
-    return failed == 0 ? 0 : call();
+int insist(Call call) noexcept {
+    int failed = call();
+    for (int tries = 1; failed != 0 && tries < 3; ++tries)
+        failed = call();
+    return failed;
 }
 
 /// A range of addresses as the driver gave it, and the part of it that is aligned as was asked.
@@ -67,7 +70,7 @@ class device_native {
             return failed;
         if (made.whole.is_multiple_of(align))
             return 0;
-        static_cast<void>(twice([&] { return release(made); }));
+        static_cast<void>(insist([&] { return release(made); }));
         if (const int failed = take(size + align, align, made); failed != 0)
             return failed;
         made.aligned = address{(made.whole.value() + align.count() - 1) / align.count() * align.count()};
@@ -96,7 +99,7 @@ class device_native {
                 made.push_back(piece);
         }
         if (failed != 0)
-            static_cast<void>(twice([&] { return destroy(made); }));
+            static_cast<void>(insist([&] { return destroy(made); }));
         return failed;
     }
     /// Stops at the first piece that the driver does not take back; that and the ones before it stay.
@@ -124,7 +127,7 @@ class device_native {
         for (std::size_t index = 0; index < chunk.size(); ++index) {
             const bytes piece = piece_at(done, size);
             if (const int failed = api_.unmap(where + done, piece); failed != 0) {
-                static_cast<void>(twice([&] { return map_up_to(where, size, chunk, index); }));
+                static_cast<void>(insist([&] { return map_up_to(where, size, chunk, index); }));
                 return failed;
             }
             done += piece;
@@ -164,7 +167,7 @@ class device_native {
             if (failed != 0) {
                 for (bytes undone{0}; undone < done; undone += piece_at(undone, size))
                     static_cast<void>(
-                        twice([&] { return api_.unmap(where + undone, piece_at(undone, size)); }));
+                        insist([&] { return api_.unmap(where + undone, piece_at(undone, size)); }));
                 return failed;
             }
             done += piece;

@@ -51,11 +51,11 @@ class device_trial {
     ~device_trial() {
         for (const bytes at : {bytes{0}, unit_}) {
             if (at < mapped_)
-                static_cast<void>(twice([&] { return native_.unmap(first() + at, unit_, chunk_); }));
+                static_cast<void>(insist([&] { return native_.unmap(first() + at, unit_, chunk_); }));
         }
-        static_cast<void>(twice([&] { return native_.destroy(chunk_); }));
+        static_cast<void>(insist([&] { return native_.destroy(chunk_); }));
         if (!range_.whole.is_null())
-            static_cast<void>(twice([&] { return native_.release(range_); }));
+            static_cast<void>(insist([&] { return native_.release(range_); }));
     }
 
     /// Without this there is no backend. Empty, or what failed: "cuMemMap gives 1".
@@ -123,7 +123,7 @@ class device_trial {
             native = api.copy(address{&seen[1]}, from + (unit_ - bytes{1}), bytes{1}, stream);
         const int finished =
             api.synchronize_stream(stream); // also after a failure: `seen` must not be written later
-        static_cast<void>(twice([&] { return api.destroy_stream(stream); }));
+        static_cast<void>(insist([&] { return api.destroy_stream(stream); }));
         if (native != 0 || finished != 0)
             return says("writing and reading mapped memory", native != 0 ? native : finished);
         return seen[0] == pattern && seen[1] == pattern ? std::string{}
@@ -162,10 +162,10 @@ std::string try_memory(device_native<Api>& native, bytes unit, os_handle_kind ki
             if (!api.is_own_memory(imported, code))
                 wrong =
                     code != 0 ? says("asking what was imported", code) : "what was imported is other memory";
-            static_cast<void>(twice([&] { return api.destroy(imported); }));
+            static_cast<void>(insist([&] { return api.destroy(imported); }));
         }
     }
-    static_cast<void>(twice([&] { return api.destroy(memory); }));
+    static_cast<void>(insist([&] { return api.destroy(memory); }));
     return wrong;
 }
 

@@ -123,7 +123,7 @@ class device_sharing : public device_streams<Api> {
             refusal = native == 0 ? errc::size_mismatch : errc::ok;
         else
             return 0;
-        if (twice([&] { return api.destroy(memory); }) == 0)
+        if (insist([&] { return api.destroy(memory); }) == 0)
             memory = typename Api::handle_type{};
         return native == 0 ? refused : native;
     }
@@ -140,16 +140,16 @@ class device_sharing : public device_streams<Api> {
         bool exact = false;
         const int larger = api.map(scratch.aligned, size + unit, memory);
         if (larger == 0) {
-            native = twice([&] { return api.unmap(scratch.aligned, size + unit); });
+            native = insist([&] { return api.unmap(scratch.aligned, size + unit); });
         } else if (!Api::says_invalid(larger)) {
             native = larger;
         } else if (const int fits = api.map(scratch.aligned, size, memory); fits == 0) {
-            native = twice([&] { return api.unmap(scratch.aligned, size); });
+            native = insist([&] { return api.unmap(scratch.aligned, size); });
             exact = native == 0;
         } else if (!Api::says_invalid(fits)) {
             native = fits;
         }
-        const int released = twice([&] { return this->native_.release(scratch); });
+        const int released = insist([&] { return this->native_.release(scratch); });
         native = native != 0 ? native : released;
         return exact && native == 0;
     }

@@ -75,7 +75,7 @@ class device_vmm {
         if (const int native = native_.reserve(size, align, made); native != 0)
             return refuse(no_addresses(native), verb::reserve, size, native);
         if (const errc refusal = ranges_.add_reservation(made.aligned, size); refusal != errc::ok) {
-            static_cast<void>(twice([&] { return native_.release(made); }));
+            static_cast<void>(insist([&] { return native_.release(made); }));
             return refuse(refusal, verb::reserve, size);
         }
         reservations_.add(std::move(room), made, size);
@@ -243,7 +243,7 @@ class device_vmm {
         reservations_.for_each([this](const device_reservations::entry& held) { unmap_all(held); });
         chunks_.clear();
         reservations_.for_each([this](const device_reservations::entry& held) {
-            static_cast<void>(twice([&] { return native_.release(held.range); }));
+            static_cast<void>(insist([&] { return native_.release(held.range); }));
         });
     }
 
@@ -375,7 +375,7 @@ class device_vmm {
     void put_back(const covered& found, host::range_table::place end, remap_event& event) noexcept {
         for (auto entry = found.first; entry != end; entry = found.after(entry)) {
             const auto pieces = chunks_.handles(entry->chunk);
-            entry->installed = twice([&] { return native_.map(entry->start, entry->size, pieces); }) == 0;
+            entry->installed = insist([&] { return native_.map(entry->start, entry->size, pieces); }) == 0;
             if (!entry->installed)
                 entry->allowed = access_mode::none;
         }
@@ -388,7 +388,7 @@ class device_vmm {
         for (auto entry = range->mappings.first(); entry; entry = range->mappings.after(entry)) {
             const auto pieces = chunks_.handles(entry->chunk);
             if (entry->installed)
-                static_cast<void>(twice([&] { return native_.unmap(entry->start, entry->size, pieces); }));
+                static_cast<void>(insist([&] { return native_.unmap(entry->start, entry->size, pieces); }));
         }
     }
 

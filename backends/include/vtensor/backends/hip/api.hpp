@@ -37,10 +37,10 @@ class api {
         current(const api& of, bool wanted) noexcept : of_{of} {
             if (!wanted)
                 return;
-            failed_ = of_.done(of_.driver_.get_device(&before_));
+            failed_ = vtensor::detail::insist([&] { return of_.done(of_.driver_.get_device(&before_)); });
             if (failed_ != 0 || before_ == of_.device_)
                 return;
-            failed_ = of_.done(of_.driver_.set_device(of_.device_));
+            failed_ = vtensor::detail::insist([&] { return of_.done(of_.driver_.set_device(of_.device_)); });
             changed_ = failed_ == 0;
         }
         current(const current&) = delete;
@@ -48,7 +48,7 @@ class api {
         ~current() {
             if (changed_)
                 static_cast<void>(
-                    vtensor::detail::twice([&] { return of_.done(of_.driver_.set_device(before_)); }));
+                    vtensor::detail::insist([&] { return of_.done(of_.driver_.set_device(before_)); }));
         }
         [[nodiscard]] int failed() const noexcept { return failed_; }
 
