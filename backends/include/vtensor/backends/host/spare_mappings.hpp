@@ -25,16 +25,19 @@ class spare_mappings {
     /// the spare ones given up for as long.
     template <class Call>
     int with_room(Call call) noexcept {
-        int failed = call();
-        if (failed == ENOMEM) {
-            give_up();
-            failed = call();
-            refill();
-        }
-        return failed;
+        const int failed = call();
+        return failed == ENOMEM ? without_spares(call) : failed;
     }
 
   private:
+    template <class Call>
+    int without_spares(Call& call) noexcept {
+        give_up();
+        const int failed = call();
+        refill();
+        return failed;
+    }
+
     /// Unmapping a part of a mapping leaves three: two more than before.
     static constexpr std::size_t count = 4;
 
