@@ -46,7 +46,7 @@ inline constexpr int chunk_seals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
     const auto foreign = [&](int native) {
         return error{errc::foreign_handle, verb::import_chunk, native, size};
     };
-    const int seals = ::fcntl(file, F_GET_SEALS); // only files in memory have any
+    const int seals = ::fcntl(file, F_GET_SEALS); // only regular files in memory have any
     if (seals < 0)
         return foreign(errno);
     constexpr int against_writing = F_SEAL_WRITE | F_SEAL_FUTURE_WRITE;
@@ -57,7 +57,7 @@ inline constexpr int chunk_seals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
     struct statfs system {};
     if (opened < 0 || ::fstat(file, &found) != 0 || ::fstatfs(file, &system) != 0)
         return foreign(errno);
-    if ((opened & O_ACCMODE) != O_RDWR || !S_ISREG(found.st_mode))
+    if ((opened & O_ACCMODE) != O_RDWR)
         return foreign(0);
     // Both now fixed by the seals.
     const bytes has{static_cast<std::size_t>(found.st_size)};
