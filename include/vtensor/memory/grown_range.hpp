@@ -35,9 +35,11 @@ template <class Range, growth_policy Growth>
     if (!outcome && target > needed && is_shortage(outcome.code()))
         outcome = range.grow_to(needed);
     if constexpr (requires { range.wait_for_retiring(); }) {
-        while (!outcome && is_shortage(outcome.code()) && needed <= range.limit() &&
-               range.wait_for_retiring())
-            outcome = range.grow_to(needed);
+        bool waited = range.pool().waits_for_retiring() && needed <= range.limit();
+        while (waited && is_shortage(outcome.code())) {
+            waited = range.wait_for_retiring();
+            outcome = range.grow_to(needed); // also where another thread was the one that waited
+        }
     }
     return outcome;
 }

@@ -105,11 +105,9 @@ class retiring_range : private mapped_range<Pool> {
         return leave_to_queue(count, queue().retire(*entry_, run_from(count), stream));
     }
 
-    /// Where the pool says so, waits for the pages that have been retiring longest, of any range on the pool.
-    /// False where it does not, or where nothing was gained.
+    /// Waits for the pages that have been retiring longest, of any range on the pool. False where there are
+    /// none, or where waiting failed.
     [[nodiscard]] bool wait_for_retiring() noexcept {
-        if (!pool().waits_for_retiring())
-            return false;
         const result<bool> waited = queue().wait_oldest();
         return waited && *waited;
     }
