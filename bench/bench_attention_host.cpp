@@ -16,6 +16,7 @@
 
 #include <vtensor/attention/host.hpp>
 
+#include <algorithm>
 #include <cstddef>
 #include <iostream>
 #include <span>
@@ -54,14 +55,15 @@ class decode_step {
         : heads_{cache.heads()},
           queries_(group * heads_.size() * width),
           output_(queries_.size()),
-          scores_(scored ? group * heads_.size() * cache.rows : 0) {
+          scores_{std::max<std::size_t>(1, scored ? group * heads_.size() * cache.rows * sizeof(float) : 0),
+                  plain_pages::huge} {
         fill_random(std::span{queries_}, 99);
         const std::size_t query_heads = group * heads_.size();
         one_ = {.queries = make_view(std::as_const(queries_).data(), 1, query_heads, width),
                 .heads = heads_,
                 .output = make_view(output_.data(), 1, query_heads, width)};
         if (scored)
-            one_.scores = make_view(scores_.data(), query_heads, 1, cache.rows);
+            one_.scores = make_view(static_cast<float*>(scores_.data()), query_heads, 1, cache.rows);
     }
     decode_step(const decode_step&) = delete;
     decode_step& operator=(const decode_step&) = delete;
@@ -76,7 +78,7 @@ class decode_step {
     std::vector<attention::kv_head<T>> heads_;
     std::vector<float> queries_;
     std::vector<float> output_;
-    std::vector<float> scores_;
+    plain_memory scores_;
     attention::sequence<T> one_;
 };
 

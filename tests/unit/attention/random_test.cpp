@@ -74,6 +74,15 @@ class batch {
 
 } // namespace
 
+TEMPLATE_LIST_TEST_CASE("probabilities of more rows than a cache holds are written like those of a few", "",
+                        all_kinds) {
+    random_engine random{7};
+    for (std::size_t spare = 0; spare < 16; spare += 5) // several alignments of the rows of scores
+        batch<TestType>{
+            {{.group = 4, .rows = {40'003}, .scored = 1, .spare_score_columns = spare}}, {}, random}
+            .check_truth();
+}
+
 TEMPLATE_LIST_TEST_CASE("attention over random ragged batches is what the definition says", "", all_kinds) {
     for (unsigned seed = 0; seed < 150; ++seed) {
         random_engine random{seed};

@@ -36,32 +36,26 @@ template <std::size_t Heads>
 inline constexpr std::size_t padded_heads = Heads == 3 ? 4 : Heads;
 
 /// What is read next, asked for while something else is computed: row r of `rows` while row r of another
-/// block is worked on. One or two query heads compute so little that the processor's own prefetching does
-/// better: for them nothing is asked for.
-template <std::size_t Heads, class T>
+/// block is worked on. The processor's own prefetching does not run far enough ahead of this much arithmetic.
+template <class T>
 class read_ahead {
-    static constexpr bool wanted = Heads > 2 || sizeof(T) == 4;
-
   public:
     explicit read_ahead(const row_block<T>& rows) noexcept : rows_{rows} {}
 
     /// The row to follow while row `index` is worked on.
-    [[nodiscard]] VTENSOR_ATTENTION_INLINE const T* row(std::size_t index) const {
-        return wanted ? rows_.row(index) : nullptr;
-    }
-    /// Asks for `Elements` elements from `column` on, into the second-level cache: the first level has too
-    /// few outstanding misses to spare.
+    [[nodiscard]] VTENSOR_ATTENTION_INLINE const T* row(std::size_t index) const { return rows_.row(index); }
+
+    /// Asks for `Elements` elements from `column` on.
     template <std::size_t Elements>
     static VTENSOR_ATTENTION_INLINE void ask(const T* row, std::size_t column) {
-        if constexpr (wanted)
-            unroll<(Elements * sizeof(T) + line - 1) / line>([&](auto index) __attribute__((always_inline)) {
-                __builtin_prefetch(row + column + index * (line / sizeof(T)), 0, second_level);
-            });
+        unroll<(Elements * sizeof(T) + line - 1) / line>([&](auto index) __attribute__((always_inline)) {
+            __builtin_prefetch(row + column + index * (line / sizeof(T)), 0, first_level);
+        });
     }
 
   private:
     static constexpr std::size_t line = 64; // bytes
-    static constexpr int second_level = 2;  // as __builtin_prefetch counts
+    static constexpr int first_level = 3;   // as __builtin_prefetch counts
 
     row_block<T> rows_;
 };
@@ -70,7 +64,7 @@ class read_ahead {
 /// `sum` from `Place` on; rows behind the last one repeat it.
 template <std::size_t Heads, std::size_t Rows, std::size_t Place, class T>
 VTENSOR_ATTENTION_INLINE void multiply_rows(const row_block<T>& keys, std::size_t first,
-                                            const read_ahead<Heads, T>& ahead, const float* queries,
+                                            const read_ahead<T>& ahead, const float* queries,
                                             std::size_t query_stride, std::array<float_vector, lanes>& sum) {
     constexpr std::size_t stride = padded_heads<Heads>;
     constexpr std::size_t vectors = sizeof(T) == 2 ? 2 : 1; // a cache line of keys
@@ -115,7 +109,7 @@ VTENSOR_ATTENTION_INLINE void multiply_rows(const row_block<T>& keys, std::size_
 /// The logits of a block of at most `block_rows` rows, as [row][padded head], up to a whole vector; those
 /// behind the last row are −∞. Follows `ahead` row by row.
 template <std::size_t Heads, class T>
-VTENSOR_ATTENTION_INLINE void multiply_keys(const row_block<T>& keys, const read_ahead<Heads, T>& ahead,
+VTENSOR_ATTENTION_INLINE void multiply_keys(const row_block<T>& keys, const read_ahead<T>& ahead,
                                             const float* queries, std::size_t query_stride, float* logits) {
     constexpr std::size_t stride = padded_heads<Heads>;
     constexpr std::size_t rows = lanes / stride;                 // of one vector of logits
@@ -135,7 +129,7 @@ VTENSOR_ATTENTION_INLINE void multiply_keys(const row_block<T>& keys, const read
 /// Adds `Vectors` vectors of columns from `column` on of a block of values, weighted by `weights` as
 /// [row][padded head], to the outputs. Follows `ahead` row by row.
 template <std::size_t Heads, std::size_t Vectors, class T>
-VTENSOR_ATTENTION_INLINE void add_columns(const row_block<T>& values, const read_ahead<Heads, T>& ahead,
+VTENSOR_ATTENTION_INLINE void add_columns(const row_block<T>& values, const read_ahead<T>& ahead,
                                           const float* weights, const std::array<float*, Heads>& output,
                                           std::size_t column) {
     constexpr std::size_t stride = padded_heads<Heads>;
@@ -163,7 +157,7 @@ VTENSOR_ATTENTION_INLINE void add_columns(const row_block<T>& values, const read
 /// Adds the values of a block, weighted by `weights` as [row][padded head], to the outputs. Follows `ahead`
 /// row by row.
 template <std::size_t Heads, class T>
-VTENSOR_ATTENTION_INLINE void add_values(const row_block<T>& values, const read_ahead<Heads, T>& ahead,
+VTENSOR_ATTENTION_INLINE void add_values(const row_block<T>& values, const read_ahead<T>& ahead,
                                          const float* weights, const std::array<float*, Heads>& output) {
     constexpr std::size_t stride = padded_heads<Heads>;
     constexpr std::size_t vectors = Heads <= 2 ? 8 : 4; // columns at a time: all sums stay in registers

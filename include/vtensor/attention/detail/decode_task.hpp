@@ -98,7 +98,7 @@ class decode_task {
             const std::size_t count = std::min(tile_heads, heads_ - tile * tile_heads);
             for (std::size_t head = 0; head < count; ++head)
                 rows[head] = &scores(first_head + tile * tile_heads + head, row, 0);
-            score_rows_[tile] = score_rows{rows, count};
+            score_rows_[tile] = score_rows{rows, count, score_columns_};
         }
     }
 
@@ -151,14 +151,14 @@ class decode_task {
             }
             const std::size_t next = std::min(row + block_rows, last - 1);
             each_tile([&](std::size_t tile, auto heads) {
-                this->template weigh_tile<heads>(tile, row, end, values(next, last));
+                this->template weigh_tile<heads>(tile, row, end, values(row, end));
             });
             each_tile([&](std::size_t tile, auto heads) {
                 std::array<float*, heads> output;
                 std::copy_n(output_.begin() + static_cast<std::ptrdiff_t>(tile * tile_heads), heads(),
                             output.begin());
-                add_values<heads>(values(row, end), read_ahead<heads, T>{keys(next, last)},
-                                  weights_[tile].data(), output);
+                add_values<heads>(values(row, end), read_ahead<T>{keys(next, last)}, weights_[tile].data(),
+                                  output);
             });
         }
     }
@@ -168,7 +168,7 @@ class decode_task {
                                              const row_block<T>& ahead) noexcept {
         constexpr std::size_t stride = padded_heads<Heads>;
         float* weights = weights_[tile].data();
-        multiply_keys<Heads>(keys(row, end), read_ahead<Heads, T>{ahead},
+        multiply_keys<Heads>(keys(row, end), read_ahead<T>{ahead},
                              queries_.data() + tile * tile_heads * query_stride_, query_stride_, weights);
         if (head_.positions != nullptr)
             hide_rows<stride>(row, end, weights);

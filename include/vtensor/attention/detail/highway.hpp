@@ -8,4 +8,5 @@
 #define HWY_WANT_AVX3_DL
 #endif
 
+#include <hwy/cache_control.h>
 #include <hwy/highway.h>

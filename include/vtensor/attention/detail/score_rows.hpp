@@ -3,6 +3,9 @@
 // Writes the probabilities of a tile of query heads while they are still weights: each block goes to its rows
 // at once, relative to the softmax's reference point of that moment, and one pass at the end turns everything
 // into probabilities. The few moments at which the reference point moved are remembered in a fixed table.
+//
+// Rows too long to stay in a cache until that pass are written past it: to fetch a line only to overwrite it
+// would cost as much as reading that many bytes of keys.
 #pragma once
 
 #include <vtensor/attention/detail/simd.hpp>
@@ -12,6 +15,7 @@
 #include <array>
 #include <cmath>
 #include <cstddef>
+#include <cstdint>
 
 #if VTENSOR_ATTENTION_HAS_VECTORS
 
@@ -21,9 +25,9 @@ namespace vtensor::attention::detail::HWY_NAMESPACE {
 class score_rows {
   public:
     score_rows() = default;
-    /// `rows`: one array a head, for `heads` heads.
-    score_rows(const std::array<float*, tile_heads>& rows, std::size_t heads) noexcept
-        : rows_{rows}, heads_{heads} {}
+    /// `rows`: one array of `columns` floats a head, for `heads` heads.
+    score_rows(const std::array<float*, tile_heads>& rows, std::size_t heads, std::size_t columns) noexcept
+        : rows_{rows}, heads_{heads}, past_cache_{heads * columns * sizeof(float) > cached_bytes} {}
 
     /// Makes the probabilities of rows [first, last) zero: those that are never written.
     void clear(std::size_t first, std::size_t last) noexcept {
@@ -60,7 +64,7 @@ class score_rows {
             else
                 hn::LoadInterleaved4(floats, from, by_head[0], by_head[1], by_head[2], by_head[3]);
             for (std::size_t head = 0; head < heads_; ++head)
-                hn::StoreU(by_head[head], floats, rows_[head] + row + index);
+                store(by_head[head], rows_[head] + row + index);
         }
         for (; index < count; ++index)
             for (std::size_t head = 0; head < heads_; ++head)
@@ -70,6 +74,8 @@ class score_rows {
     /// Turns all weights into probabilities.
     template <std::size_t Stride>
     void finish(std::size_t end, const softmax_state& state) noexcept {
+        if (past_cache_)
+            hwy::FlushStream();
         for (std::size_t head = 0; head < heads_; ++head) {
             const float total = state.total<Stride>(head);
             rescale(head, end, state.reference(head), total == 0 ? 0 : 1 / total);
@@ -77,6 +83,16 @@ class score_rows {
     }
 
   private:
+    /// What a second-level cache holds with keys and values passing through it.
+    static constexpr std::size_t cached_bytes = std::size_t{512} << 10;
+
+    VTENSOR_ATTENTION_INLINE void store(float_vector weights, float* to) const noexcept {
+        if (past_cache_ && reinterpret_cast<std::uintptr_t>(to) % (lanes * sizeof(float)) == 0)
+            hn::Stream(weights, floats, to);
+        else
+            hn::StoreU(weights, floats, to);
+    }
+
     struct period {
         std::size_t first_row = 0;
         std::array<float, tile_heads> reference{};
@@ -103,6 +119,7 @@ class score_rows {
 
     std::array<float*, tile_heads> rows_{};
     std::size_t heads_ = 0;
+    bool past_cache_ = false;
     std::array<period, 16> period_{};
     std::size_t periods_ = 0;
 };
