@@ -124,7 +124,7 @@ class machine_core {
     /// throws std::bad_alloc.
     template <class Body>
     int perform(call made, needs need, Body body) noexcept {
-        if (::getpid() != process_)
+        if (is_forked())
             return code::not_initialized; // a driver does not survive a fork
         std::unique_lock lock{mutex_};
         try {
@@ -144,6 +144,9 @@ class machine_core {
             last_error_ = made.result;
         return made.result;
     }
+
+    /// True in a child of the process that made the machine.
+    [[nodiscard]] bool is_forked() const noexcept { return ::getpid() != process_; }
 
     /// The device of the context that is current in this thread, -1 where none is.
     [[nodiscard]] int current_device() const noexcept {

@@ -11,8 +11,11 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <functional>
 #include <memory>
 #include <mutex>
+#include <new>
+#include <stdexcept>
 #include <string>
 #include <thread>
 #include <utility>
@@ -33,9 +36,11 @@ class stream_verbs : public sharing_verbs {
             if (size != 0 && (to == 0 || from == 0))
                 return code::invalid_value;
             operation work{.reads = {{from, size}}, .writes = {{to, size}}};
-            work.body = [to, from, size] {
-                std::memmove(reinterpret_cast<void*>(to), reinterpret_cast<const void*>(from), size);
-            };
+            if (size != 0) { // without bytes the addresses may be null
+                work.body = [to, from, size] {
+                    std::memmove(reinterpret_cast<void*>(to), reinterpret_cast<const void*>(from), size);
+                };
+            }
             return submit(lock, on, std::move(work));
         });
     }
@@ -48,7 +53,8 @@ class stream_verbs : public sharing_verbs {
             if (size != 0 && to == 0)
                 return code::invalid_value;
             operation work{.writes = {{to, size}}};
-            work.body = [to, value, size] { std::memset(reinterpret_cast<void*>(to), value, size); };
+            if (size != 0)
+                work.body = [to, value, size] { std::memset(reinterpret_cast<void*>(to), value, size); };
             return submit(lock, on, std::move(work));
         });
     }
@@ -193,6 +199,11 @@ class stream_verbs : public sharing_verbs {
     ~stream_verbs() { stop_worker(); }
 
     void stop_worker() noexcept {
+        if (is_forked()) { // the thread stayed behind, perhaps with the lock
+            if (worker_.joinable())
+                worker_.detach();
+            return;
+        }
         {
             const std::lock_guard lock{mutex_};
             stopping_ = true;
@@ -248,7 +259,10 @@ class stream_verbs : public sharing_verbs {
             changed_.wait(lock, [&] { return stopping_ || (on = streams_.runnable()) != nullptr; });
             if (stopping_)
                 return;
-            carry_out(lock, on);
+            try {
+                carry_out(lock, on);
+            } catch (const std::bad_alloc&) { // of a report: the operation is still there
+            }
         }
     }
 
