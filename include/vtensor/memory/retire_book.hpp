@@ -208,7 +208,7 @@ class retire_book {
              ++next)
             lowest = next;
         const page_index kept = lowest->index;
-        for (auto given = std::prev(lowest.base()); given != range.pages.end() && given->index < end; ++given)
+        for (auto given = std::prev(lowest.base()); given != range.pages.end() && end > given->index; ++given)
             retire(*given);
         return {kept, true};
     }
