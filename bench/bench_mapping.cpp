@@ -2,7 +2,7 @@
 // What does mapping a page cost through the whole stack, against the bare system calls that it comes down to?
 // A tensor of one chunk a row grows row by row and shrinks row by row, every chunk from a filled pool; beside
 // it the same mmap calls are made without any book-keeping. `ratio` is the time through the stack divided by
-// that.
+// that. Both in processor time of the thread.
 #include "support/bench_report.hpp"
 #include "support/raw_mapping.hpp"
 
@@ -35,7 +35,7 @@ template <class Through>
 void compare(bench::report& report, const std::string& name, stack& side, bytes chunk, std::size_t chunks,
              Through through) {
     const bench::raw_mapping raw{chunk.count(), chunks};
-    const auto timed = bench::interleave(
+    const auto timed = bench::interleave<bench::thread_clock>(
         repeats, [&] { through(side.tensor); },
         [&] {
             for (std::size_t index = 0; index < chunks; ++index)
