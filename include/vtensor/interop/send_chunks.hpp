@@ -54,8 +54,9 @@ template <shareable_backend Backend>
 } // namespace detail
 
 /// Sends the handles of `chunks`, each of `chunk_size` bytes, in their order. Returns when the system has
-/// taken them, not when they have been received; from then on the memory lives, even where this process
-/// destroys its chunks or ends.
+/// taken them, not when they have been received. Descriptors under way keep the memory alive, even where this
+/// process destroys its chunks or ends; fabric handles are only names, so the chunks must stay until the
+/// other end says that it has received them.
 ///
 /// `invalid_argument` where there are no chunks or the size is 0, `misaligned` where it is no multiple of the
 /// granularity, what `export_chunk` says, and of the socket `disconnected`, `timed_out` (the other end makes
