@@ -188,6 +188,22 @@ TEST_CASE("peers: each needs its own grant, and each can have its own", "[device
     run.take_down();
 }
 
+TEST_CASE("peers: a grant goes with its mapping, and does not come back with the next one", "[device]") {
+    cuda_case on{{.devices = 2}};
+    chunks_at run{*on.memory, 2};
+    run.map_and_open();
+    CHECK(ended(on.memory->set_peer_access(run.start, run.all(), access_mode::read_write, 1)) == "ok");
+    CHECK(ended(on.memory->unmap(run.start, run.all())) == "ok");
+    run.map_and_open();
+    on.machine.fail_entry(entry::mem_set_access, simulated::code::unknown); // and what was is told again
+    CHECK(ended(on.memory->set_access(run.start, run.all(), access_mode::read)) ==
+          ended(verb::set_access, errc::native_failure));
+    on.machine.disarm();
+    CHECK(open_bytes(on.machine, run.start, run.all(), 0) == run.all());
+    CHECK(open_bytes(on.machine, run.start, run.all(), 1) == bytes{0});
+    run.take_down();
+}
+
 TEST_CASE("peers: a device out of reach is refused at construction and afterwards", "[device]") {
     simulated_cuda machine{{.devices = 2, .peers_can_access = false}};
     const auto refused = cuda_backend::try_open({.peers = {1}, .driver = machine.driver()});
@@ -375,26 +391,59 @@ TEST_CASE("contexts: current around each call and as before afterwards, on any t
     CHECK(machine.leaks().pushed_contexts == 0);
 }
 
+/// What every call of a backend goes through, counted.
+struct counted_driver {
+    static inline cuda_driver real;
+    static inline int calls = 0;
+
+    static cuda_driver over(const simulated_cuda& machine) {
+        real = machine.driver();
+        cuda_driver counted = real;
+        counted.ctx_get_current = [](CUctx_st** current) { return ++calls, real.ctx_get_current(current); };
+        counted.mem_unmap = [](unsigned long long where, std::size_t size) {
+            return ++calls, real.mem_unmap(where, size);
+        };
+        counted.mem_release = [](unsigned long long memory) { return ++calls, real.mem_release(memory); };
+        counted.mem_address_free = [](unsigned long long where, std::size_t size) {
+            return ++calls, real.mem_address_free(where, size);
+        };
+        counted.device_primary_ctx_release = [](int device) {
+            return ++calls, real.device_primary_ctx_release(device);
+        };
+        counted.device_can_access_peer = [](int* can, int device, int peer) {
+            return ++calls, real.device_can_access_peer(can, device, peer);
+        };
+        return counted;
+    }
+};
+
 TEST_CASE("after fork a child does not touch the driver", "[device]") {
-    cuda_case on;
-    chunks_at run{*on.memory, 1};
+    simulated_cuda machine{{.devices = 2}};
+    auto opened = cuda_backend::try_open({.driver = counted_driver::over(machine)});
+    REQUIRE(opened);
+    auto& memory = *opened.backend;
+    chunks_at run{memory, 1};
     run.map_and_open();
+    const int before = counted_driver::calls;
+    CHECK(before > 4);
     const child_end end = run_in_child([&] {
-        on.machine.clear_log();
         int wrong = 0;
-        wrong += on.memory->create(granule).code() == errc::no_device ? 0 : 1;
-        wrong += on.memory->reserve(granule, bytes{0}).code() == errc::no_device ? 0 : 2;
-        wrong += on.memory->unmap(run.start, run.size).code() == errc::no_device ? 0 : 4;
-        wrong += on.memory->create_event().code() == errc::no_device ? 0 : 8;
-        wrong += on.memory->can_reach(1) ? 16 : 0;
-        on.memory.reset(); // its destructor runs in the child as well
-        wrong += on.machine.total_calls() == 0 ? 0 : 32;
+        wrong += memory.create(granule).code() == errc::no_device ? 0 : 1;
+        wrong += memory.reserve(granule, bytes{0}).code() == errc::no_device ? 0 : 2;
+        wrong += memory.unmap(run.start, run.size).code() == errc::no_device ? 0 : 4;
+        wrong += memory.create_event().code() == errc::no_device ? 0 : 8;
+        wrong += memory.can_reach(1) ? 16 : 0;
+        opened.backend.reset(); // its destructor runs in the child as well
+        wrong += counted_driver::calls == before ? 0 : 32;
         ::_exit(wrong);
     });
     CHECK(end.signal == 0);
     CHECK(end.code == 0);
-    CHECK(mapped_bytes(on.machine, run.start, run.size) == run.size);
+    CHECK(mapped_bytes(machine, run.start, run.size) == run.size);
     run.take_down();
+    opened.backend.reset();
+    CHECK(counted_driver::calls > before);
+    CHECK(to_string(machine.leaks()) == "nothing");
 }
 
 } // namespace
