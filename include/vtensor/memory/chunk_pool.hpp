@@ -201,10 +201,12 @@ class chunk_pool {
         return destroy_free(free_.size() > keep ? free_.size() - keep : 0, verb::trim);
     }
 
-    /// Sets the limit while running; 0 removes it. Free chunks that no longer fit are given back. Refused
-    /// with `limit_exceeded`, and nothing changed, where more than `limit` is in use. Where the backend does
-    /// not take a chunk back the old limit stays; free chunks that it took before are gone.
+    /// Sets the limit while running; 0 removes it. Free chunks that no longer fit are given back, and so are
+    /// those of pages whose retirement is over. Refused with `limit_exceeded`, and the limit unchanged, where
+    /// more than `limit` is in use. Where the backend does not take a chunk back the old limit stays; free
+    /// chunks that it took before are gone.
     [[nodiscard]] status resize_limit(bytes limit) noexcept {
+        reclaim_for(std::numeric_limits<std::size_t>::max());
         const std::lock_guard lock{mutex_};
         const std::size_t allowed = chunks_in(limit);
         if (used_.size() > allowed)

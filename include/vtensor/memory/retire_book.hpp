@@ -8,6 +8,7 @@
 #include <vtensor/memory/pooled_chunk.hpp>
 #include <vtensor/memory/retiring_page.hpp>
 
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <iterator>
@@ -63,10 +64,13 @@ class retire_book {
     spares<lane> spare_lanes;
 
     [[nodiscard]] boost::intrusive::list<lane>& lanes() noexcept { return lanes_; }
-    [[nodiscard]] lane* find_lane(const stream_type& stream) noexcept {
-        for (lane& one : lanes_) {
-            if (one.is_of(stream))
-                return &one;
+    /// Null where streams cannot be compared: each ticket then has a lane of its own.
+    [[nodiscard]] lane* find_lane([[maybe_unused]] const stream_type& stream) noexcept {
+        if constexpr (std::equality_comparable<stream_type>) {
+            for (lane& one : lanes_) {
+                if (one.stream == stream)
+                    return &one;
+            }
         }
         return nullptr;
     }
@@ -118,11 +122,15 @@ class retire_book {
     }
 
     // ---- pages of a range ----
+    //
+    // In page order: first what is revived, then what is claimed, then what retires.
 
     /// Whether work that was queued before a page was revived may still read one from `first` on.
     [[nodiscard]] static bool is_read(const addresses& range, page_index first) noexcept {
         for (const page& one : range.pages) {
-            if (one.index >= first && one.stage == stage::revived)
+            if (one.stage != stage::revived)
+                break;
+            if (one.index >= first)
                 return true;
         }
         return false;
@@ -175,6 +183,8 @@ class retire_book {
     /// What was claimed from `first` on retires as before.
     void unclaim(addresses& range, page_index first) noexcept {
         for (page& wanted : range.pages) {
+            if (wanted.stage == stage::retiring)
+                break;
             if (wanted.stage == stage::claimed && wanted.index >= first)
                 retire(wanted);
         }
@@ -183,7 +193,9 @@ class retire_book {
     void revive(addresses& range) noexcept {
         for (auto next = range.pages.begin(); next != range.pages.end();) {
             page& taken = *next++;
-            if (taken.stage != stage::claimed)
+            if (taken.stage == stage::retiring)
+                break;
+            if (taken.stage == stage::revived)
                 continue;
             ++revived_;
             taken.stage = stage::revived;

@@ -298,7 +298,9 @@ class retire_queue {
                             const stream_type& stream) noexcept {
         const ticket* last = nullptr;
         for (const page& one : range.pages) {
-            if (one.index < first || one.stage != detail::retiring_stage::revived || one.ticket == last)
+            if (one.stage != detail::retiring_stage::revived)
+                break;
+            if (one.index < first || one.ticket == last)
                 continue;
             last = one.ticket;
             if (const status outcome = backend().wait(stream, last->event); !outcome)

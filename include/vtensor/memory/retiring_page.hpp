@@ -10,7 +10,6 @@
 
 #include <boost/intrusive/list.hpp>
 
-#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -71,14 +70,6 @@ struct retire_lane : boost::intrusive::list_base_hook<> {
     using stream_type = typename Backend::stream_type;
 
     explicit retire_lane(const stream_type& of) noexcept : stream{of} {}
-
-    /// False where streams cannot be compared: each ticket then has a lane of its own.
-    [[nodiscard]] bool is_of(const stream_type& other) const noexcept {
-        if constexpr (std::equality_comparable<stream_type>)
-            return stream == other;
-        else
-            return false;
-    }
 
     stream_type stream;
     boost::intrusive::list<retire_ticket<Backend>> tickets;

@@ -108,6 +108,19 @@ TEST_CASE("a shortage is reported when nothing is left that is done") {
     }
 }
 
+TEST_CASE("a limit may be lowered below chunks whose retirement is over") {
+    retire_scene scene;
+    retire_tensor<> tensor{scene.pool, {page_words}, 8};
+    tensor.append(5);
+    scene.device.launch(scene.first, address{tensor.data()}, 5 * retire_page);
+    tensor.resize(2, scene.first);
+    CHECK(scene.pool.resize_limit(3 * retire_page).code() == errc::limit_exceeded);
+    scene.device.run_all();
+    REQUIRE(scene.pool.resize_limit(3 * retire_page));
+    CHECK(scene.pool.stats().created == 3 * retire_page);
+    CHECK(tensor.retiring_bytes() == 0_B);
+}
+
 TEST_CASE("a wish of the growth policy is not waited for") {
     retire_scene scene{{.limit = 6 * retire_page, .wait_for_retiring = true}};
     retire_tensor<> one{scene.pool, {page_words}, 8};
