@@ -101,6 +101,8 @@ TEST_CASE("quirk: a peer's access after the owner's own corrupts the mapping", "
     CHECK(s.machine.violation_count(violation_kind::corrupted) == 1);
     CHECK(reading_faults(s.bytes_at(bad)));
     CHECK(s.machine.accessible_bytes(s.bytes_at(bad), page) == 0);
+    CHECK(s.machine.launch(s.make_stream(), {{bad, page}}, {}) == code::success);
+    CHECK(s.machine.violation_count(violation_kind::illegal_access) == 1);
 }
 
 TEST_CASE("quirk: memory returns only with its addresses", "[simulated]") {

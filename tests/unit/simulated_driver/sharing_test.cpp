@@ -208,6 +208,13 @@ TEMPLATE_TEST_CASE("import takes memory of the simulation only, of the type it w
     CHECK(s.call.mem_import_from_shareable_handle(&made, as_value(foreign), 2) == code::invalid_value);
     ::close(nothing);
     ::close(foreign);
+    // A file as the simulation makes it, for the other type of handle, and for this one.
+    for (const char* const name : {"vtensor-simulated-0-8-0", "vtensor-simulated-0-1-0"}) {
+        const int made_here = ::memfd_create(name, 0);
+        REQUIRE(::ftruncate(made_here, static_cast<off_t>(page)) == 0);
+        CHECK((import(made_here) == code::success) == (name[20] == '1'));
+        ::close(made_here);
+    }
     // Not even the address of a descriptor, which some HIP runtimes want.
     const auto memory = s.create(page, s.properties(0, posix));
     int file = -1;

@@ -261,6 +261,19 @@ TEMPLATE_TEST_CASE("work needs the access of its own device", "[simulated]", cud
     CHECK(broken_by(s.machine.launch(stream, {{where + page, 1}}, {})));
 }
 
+TEST_CASE("work of another device needs that device's access", "[simulated]") {
+    scene<hip_names> s{with(execution::at_once)};
+    const std::uintptr_t where = s.accessible(); // to device 0
+    REQUIRE(s.call.set_device(1) == code::success);
+    const auto stream = s.make_stream();
+    CHECK(s.fill(where, 1, 1, stream) == code::success);
+    CHECK(s.machine.violation_count(violation_kind::illegal_access) == 1);
+    s.machine.forgive();
+    REQUIRE(s.grant(where, page, 3, 1) == code::success);
+    CHECK(s.fill(where, 1, 1, stream) == code::success);
+    CHECK(s.machine.violations().empty());
+}
+
 TEMPLATE_TEST_CASE("memory of the host can be copied from and to", "[simulated]", cuda_names, hip_names) {
     scene<TestType> s;
     const auto stream = s.make_stream();
