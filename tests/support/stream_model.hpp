@@ -7,6 +7,7 @@
 #include <vtensor/adaptors/detail/forwarding.hpp>
 #include <vtensor/core/concepts.hpp>
 
+#include <condition_variable>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -91,6 +92,12 @@ class stream_model : public adaptors::detail::forwarding<Upstream, stream_model<
         const std::lock_guard lock{mutex_};
         return events_.size();
     }
+    /// From now on waiting on the host begins when so many threads do it at once.
+    void gather_waiters(std::size_t count) {
+        const std::lock_guard lock{mutex_};
+        gathered_ = 0;
+        gather_ = count;
+    }
     /// How often the host waited for an event that had not happened.
     [[nodiscard]] std::size_t host_waits() const {
         const std::lock_guard lock{mutex_};
@@ -131,7 +138,10 @@ class stream_model : public adaptors::detail::forwarding<Upstream, stream_model<
         return found->second.happened == found->second.recorded;
     }
     [[nodiscard]] status wait(model_event event) noexcept {
-        const std::lock_guard lock{mutex_};
+        std::unique_lock lock{mutex_};
+        ++gathered_;
+        all_there_.notify_all();
+        all_there_.wait(lock, [this] { return gathered_ >= gather_; });
         const auto found = events_.find(event.number);
         if (found == events_.end())
             return unknown(verb::wait);
@@ -304,6 +314,9 @@ class stream_model : public adaptors::detail::forwarding<Upstream, stream_model<
     std::vector<std::string> violations_;
     std::uint64_t last_event_ = 0;
     std::size_t host_waits_ = 0;
+    std::condition_variable all_there_;
+    std::size_t gathered_ = 0;
+    std::size_t gather_ = 0;
 };
 
 } // namespace vtensor::testing
