@@ -86,7 +86,10 @@ template <class Clock = std::chrono::steady_clock, backend Backend>
         });
 
     // After a failure: what is left goes too, each with a second try.
-    const auto insist = [](auto call) { static_cast<void>(call() || call()); };
+    const auto insist = [](auto call) {
+        if (!call())
+            static_cast<void>(call());
+    };
     if (mapped != 0)
         insist([&] { return backend.unmap(*where, chunk_size * mapped).ok(); });
     for (const chunk_type chunk : made)

@@ -236,7 +236,7 @@ std::string try_virtual_memory(device_native<Api>& native, const device_wishes& 
 
 /// Tries the device that `api` stands for. `report` comes with what identifies it. Throws std::bad_alloc.
 template <class Api>
-device_opening<Api> try_device(Api&& opened, device_report&& report, device_wishes&& wishes) {
+device_opening<Api> try_device(Api opened, device_report&& report, device_wishes&& wishes) {
     device_opening<Api> outcome;
     device_native<Api> native{std::move(opened)};
     native.set_quirks(wishes.quirks);
