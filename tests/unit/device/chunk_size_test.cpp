@@ -25,7 +25,6 @@ struct verb_clock {
     using rep = duration::rep;
     using period = duration::period;
     using time_point = std::chrono::time_point<verb_clock>;
-    static constexpr bool is_steady = true;
     static time_point now() noexcept { return time_point{passed}; }
     static inline nanoseconds passed{};
 };
