@@ -291,9 +291,10 @@ TEST_CASE("pages that a growth over retiring ones cannot give back stay mapped, 
     SECTION("they retire, and come back accessible") {
         REQUIRE(scene.range.retire_to(0_pages, scene.second));
         CHECK(states(scene.range) == "rrrrrrr.....");
-        REQUIRE(scene.range.grow_to(6_pages));
-        CHECK(states(scene.range) == "aaaaaar.....");
-        scene.write(scene.range.start(), 0, 4 * page_words, 3);
+        REQUIRE(scene.range.grow_to(7_pages));
+        check_states(scene.range, "aaaaaaa.....");
+        scene.write(scene.range.start(), 6 * page_words, 7 * page_words, 3); // the one that never was open
+        REQUIRE(scene.range.retire_to(6_pages, scene.second));
         scene.device.run_all();
         REQUIRE(scene.queue().reclaim());
         check_states(scene.range, "aaaaaa......");
