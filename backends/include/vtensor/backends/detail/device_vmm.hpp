@@ -9,21 +9,20 @@
 // `can_reach(device)`, `classify(code)`, and the calls that device_streams.hpp and device_sharing.hpp name.
 #pragma once
 
-#include <vtensor/backends/detail/device_access.hpp>
 #include <vtensor/backends/detail/device_chunks.hpp>
+#include <vtensor/backends/detail/device_mappings.hpp>
 #include <vtensor/backends/detail/device_native.hpp>
 #include <vtensor/backends/detail/device_reservations.hpp>
 #include <vtensor/backends/detail/device_types.hpp>
 #include <vtensor/backends/detail/owning_process.hpp>
-#include <vtensor/backends/host/range_table.hpp>
 #include <vtensor/core/concepts.hpp>
 
 #include <algorithm>
 #include <bit>
 #include <cstddef>
 #include <cstdint>
-#include <limits>
 #include <mutex>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -74,7 +73,8 @@ class device_vmm {
         native_range made;
         if (const int native = native_.reserve(size, align, made); native != 0)
             return refuse(no_addresses(native), verb::reserve, size, native);
-        if (const errc refusal = ranges_.add_reservation(made.aligned, size); refusal != errc::ok) {
+        if (const errc refusal = mappings_.ranges().add_reservation(made.aligned, size);
+            refusal != errc::ok) {
             static_cast<void>(insist([&] { return native_.release(made); }));
             return refuse(refusal, verb::reserve, size);
         }
@@ -85,13 +85,13 @@ class device_vmm {
 
     [[nodiscard]] status release(address where, bytes size) noexcept {
         const session use{*this};
-        if (const errc refusal = ranges_.check_release(where, size); refusal != errc::ok)
+        if (const errc refusal = mappings_.ranges().check_release(where, size); refusal != errc::ok)
             return refuse(refusal, verb::release, size);
         if (!use.ok())
             return use.failure(verb::release, size);
         if (const int native = native_.release(reservations_.at(where).range); native != 0)
             return failed(native, verb::release, size);
-        ranges_.remove_reservation(where);
+        mappings_.ranges().remove_reservation(where);
         reservations_.remove(where);
         reserved_ -= size;
         return {};
@@ -134,26 +134,21 @@ class device_vmm {
     }
 
     [[nodiscard]] status set_access(address where, bytes size, access_mode allowed) noexcept {
-        return on_mappings(verb::set_access, where, size, allowed, [&](const auto& found) -> status {
-            const int native = access_.set(found, allowed);
-            return native == 0 ? status{} : failed(native, verb::set_access, size);
+        return on_mappings(verb::set_access, where, size, allowed, [&](const auto& found) {
+            return device_outcome{errc::ok, mappings_.set_access(found, allowed)};
         });
     }
 
     [[nodiscard]] status unmap(address where, bytes size) noexcept {
         remap_event event;
         const status outcome =
-            on_mappings(verb::unmap, where, size, access_mode::none, [&](const auto& found) -> status {
-                if (const int native = take_away(found, event); native != 0)
-                    return failed(native, verb::unmap, size);
-                access_.forget(where, where + size);
-                mark_remapped(found.range->start, event);
-                ranges_.remove(found, [this](std::uint32_t chunk) {
-                    mappings_ -= mappings_of(chunk);
-                    chunks_.drop_mapping(chunk);
-                });
-                mapped_ -= size;
-                return {};
+            on_mappings(verb::unmap, where, size, access_mode::none, [&](const auto& found) {
+                const address reservation = found.range->start;
+                bool touched = false;
+                const int native = mappings_.unmap(found, touched);
+                if (touched)
+                    mark_remapped(reservation, event);
+                return device_outcome{errc::ok, native};
             });
         announce(event);
         return outcome;
@@ -179,18 +174,8 @@ class device_vmm {
             return refuse(errc::no_device, what, size);
         if (!can_reach(device))
             return refuse(errc::unsupported, what, size);
-        return on_mappings(what, where, size, allowed, [&](const auto& found) -> status {
-            if (device == native_.api().ordinal()) {
-                const int native = access_.set(found, allowed);
-                return native == 0 ? status{} : failed(native, what, size);
-            }
-            device_peers::exceptions fresh;
-            for (auto entry = found.first; entry; entry = found.after(entry)) {
-                if (!device_peers::prepare(fresh, entry->start, device, allowed))
-                    return refuse(errc::out_of_memory, what, size);
-            }
-            const int native = access_.set_peer(found, device, allowed, std::move(fresh));
-            return native == 0 ? status{} : failed(native, what, size);
+        return on_mappings(what, where, size, allowed, [&](const auto& found) {
+            return mappings_.set_peer_access(found, device, allowed);
         });
     }
 
@@ -198,7 +183,7 @@ class device_vmm {
     /// after an unmapping that was undone, because what was registered of the pages is stale all the same.
     [[nodiscard]] result<std::uint64_t> epoch(address where) const noexcept {
         const std::lock_guard lock{mutex_};
-        const auto* const range = ranges_.find(where, bytes{1});
+        const auto* const range = mappings_.ranges().find(where, bytes{1});
         if (range == nullptr)
             return refuse(errc::not_reserved, verb::query, bytes{0});
         return reservations_.at(range->start).epoch;
@@ -209,11 +194,20 @@ class device_vmm {
     [[nodiscard]] const device_report& report() const noexcept { return report_; }
     [[nodiscard]] std::string describe() const { return to_string(report_); }
 
-    [[nodiscard]] bytes reserved_bytes() const noexcept { return under_lock(reserved_); }
+    [[nodiscard]] bytes reserved_bytes() const noexcept {
+        const std::lock_guard lock{mutex_};
+        return reserved_;
+    }
     /// A chunk mapped twice counts twice.
-    [[nodiscard]] bytes mapped_bytes() const noexcept { return under_lock(mapped_); }
+    [[nodiscard]] bytes mapped_bytes() const noexcept {
+        const std::lock_guard lock{mutex_};
+        return mappings_.mapped();
+    }
     /// As the driver counts: a chunk of several pieces is several mappings.
-    [[nodiscard]] std::size_t mapping_count() const noexcept { return under_lock(mappings_); }
+    [[nodiscard]] std::size_t mapping_count() const noexcept {
+        const std::lock_guard lock{mutex_};
+        return mappings_.count();
+    }
     /// Physical bytes created or imported and not given back, by our own count.
     [[nodiscard]] bytes physical_bytes() const noexcept {
         const std::lock_guard lock{mutex_};
@@ -230,17 +224,17 @@ class device_vmm {
         : native_{std::move(opened.native)},
           report_{std::move(opened.report)},
           on_remap_{std::move(opened.on_remap)},
-          max_mappings_{opened.max_mappings == 0 ? std::numeric_limits<std::size_t>::max()
-                                                 : opened.max_mappings},
           chunks_{native_},
-          access_{native_, chunks_, native_.api().ordinal(), std::move(opened.peers),
-                  access_features{report_.read_only.on, report_.revocation.on}} {}
+          mappings_{native_, chunks_, std::move(opened.peers),
+                    access_features{report_.read_only.on, report_.revocation.on}, opened.max_mappings} {}
 
     ~device_vmm() {
         if (!process_.is_this())
             return; // what is open belongs to the parent of this process
         const typename Api::current scope{native_.api(), true};
-        reservations_.for_each([this](const device_reservations::entry& held) { unmap_all(held); });
+        reservations_.for_each([this](const device_reservations::entry& held) {
+            mappings_.unmap_for_good(held.range.aligned, held.size);
+        });
         chunks_.clear();
         reservations_.for_each([this](const device_reservations::entry& held) {
             static_cast<void>(insist([&] { return native_.release(held.range); }));
@@ -277,8 +271,6 @@ class device_vmm {
     device_report report_;
 
   private:
-    using covered = host::range_table::covered;
-
     /// What a processor can address; drivers differ in what they say to more.
     static constexpr bytes most_addresses{std::size_t{1} << 56};
 
@@ -288,17 +280,6 @@ class device_vmm {
         return code == errc::no_device || code == errc::unsupported ? code : errc::out_of_addresses;
     }
 
-    template <class Value>
-    Value under_lock(const Value& value) const noexcept {
-        const std::lock_guard lock{mutex_};
-        return value;
-    }
-
-    /// Mappings that one mapping of the chunk is to the driver.
-    [[nodiscard]] std::size_t mappings_of(std::uint32_t chunk) const noexcept {
-        return std::max<std::size_t>(1, chunks_.handles(chunk).size());
-    }
-
     status map_locked(address where, device_chunk chunk, remap_event& event) noexcept {
         const session use{*this};
         const bytes size = chunks_.size_of(chunk);
@@ -306,36 +287,22 @@ class device_vmm {
             return refuse(errc::unknown_chunk, verb::map, bytes{0});
         if (!where.is_multiple_of(granularity()))
             return refuse(errc::misaligned, verb::map, size);
-        if (const errc refusal = ranges_.add_mapping(where, size, chunk.index); refusal != errc::ok)
-            return refuse(refusal, verb::map, size);
-        const covered entered = ranges_.cover(where, size);
-        const status outcome = map_entered(entered, chunk.index, use);
-        if (!outcome) {
-            ranges_.remove(entered, [](std::uint32_t) {});
-            return outcome;
-        }
-        chunks_.add_mapping(chunk.index);
-        mappings_ += mappings_of(chunk.index);
-        mapped_ += size;
-        mark_remapped(entered.range->start, event);
-        return {};
-    }
-    status map_entered(const covered& entered, std::uint32_t chunk, const session& use) noexcept {
-        const bytes size = entered.first->size;
-        if (mappings_of(chunk) > max_mappings_ - mappings_)
-            return refuse(errc::too_many_mappings, verb::map, size);
-        if (!can_alias() && chunks_.mappings(chunk) != 0)
-            return refuse(errc::unsupported, verb::map, size);
         if (!use.ok())
             return use.failure(verb::map, size);
-        const int native = native_.map(entered.first->start, size, chunks_.handles(chunk));
-        if (native != 0)
-            return failed(native, verb::map, size);
-        entered.first->installed = true;
-        return {};
+        const device_outcome outcome = mappings_.map(where, chunk.index, size, can_alias());
+        if (outcome.ok())
+            mark_remapped(mappings_.ranges().find(where, size)->start, event);
+        return ended(outcome, verb::map, size);
     }
 
-    /// The refusals that the verbs on mapped ranges have in common, then `work(covered)`.
+    static status ended(const device_outcome& outcome, verb what, bytes size) noexcept {
+        if (outcome.refusal != errc::ok)
+            return refuse(outcome.refusal, what, size);
+        return outcome.native == 0 ? status{} : status{failed(outcome.native, what, size)};
+    }
+
+    /// The refusals that the verbs on mapped ranges have in common, then `work(covered)`, which gives a
+    /// `device_outcome`.
     template <class Work>
     status on_mappings(verb what, address where, bytes size, access_mode allowed, Work work) noexcept {
         if (size == bytes{0} || allowed > access_mode::read_write)
@@ -343,53 +310,12 @@ class device_vmm {
         if (!is_whole(size) || !where.is_multiple_of(granularity()))
             return refuse(errc::misaligned, what, size);
         const session use{*this};
-        const covered found = ranges_.cover(where, size);
+        const auto found = mappings_.ranges().cover(where, size);
         if (found.refusal != errc::ok)
             return refuse(found.refusal, what, size);
         if (!use.ok())
             return use.failure(what, size);
-        return work(found);
-    }
-
-    /// Unmaps for the driver, in one call where it can. Where it fails half-way everything is mapped again
-    /// and accessible as it was.
-    int take_away(const covered& found, remap_event& event) noexcept {
-        bool all_there = true;
-        for (auto entry = found.first; entry; entry = found.after(entry))
-            all_there = all_there && entry->installed;
-        if (all_there && !native_.quirks().unmap_one_by_one)
-            return native_.unmap_run(found.first->start, found.last->end() - found.first->start);
-        for (auto entry = found.first; entry; entry = found.after(entry)) {
-            if (!entry->installed)
-                continue;
-            const int native = native_.unmap(entry->start, entry->size, chunks_.handles(entry->chunk));
-            if (native != 0) {
-                put_back(found, entry, event);
-                return native;
-            }
-            entry->installed = false;
-        }
-        return 0;
-    }
-    /// A mapping that cannot be put back stays in the table: it is mapped again when access is next set.
-    void put_back(const covered& found, host::range_table::place end, remap_event& event) noexcept {
-        for (auto entry = found.first; entry != end; entry = found.after(entry)) {
-            const auto pieces = chunks_.handles(entry->chunk);
-            entry->installed = insist([&] { return native_.map(entry->start, entry->size, pieces); }) == 0;
-            if (!entry->installed)
-                entry->allowed = access_mode::none;
-        }
-        access_.restore(found);
-        mark_remapped(found.range->start, event);
-    }
-
-    void unmap_all(const device_reservations::entry& held) noexcept {
-        auto* const range = ranges_.find(held.range.aligned, held.size);
-        for (auto entry = range->mappings.first(); entry; entry = range->mappings.after(entry)) {
-            const auto pieces = chunks_.handles(entry->chunk);
-            if (entry->installed)
-                static_cast<void>(insist([&] { return native_.unmap(entry->start, entry->size, pieces); }));
-        }
+        return ended(work(found), what, size);
     }
 
     void mark_remapped(address reservation, remap_event& event) noexcept {
@@ -402,18 +328,14 @@ class device_vmm {
     }
 
     remap_callback on_remap_;
-    std::size_t max_mappings_;
 
   protected:
     device_chunks<Api> chunks_;
 
   private:
-    mutable host::range_table ranges_{std::numeric_limits<std::size_t>::max()};
+    mutable device_mappings<Api> mappings_;
     mutable device_reservations reservations_;
-    device_access<Api> access_;
-    std::size_t mappings_ = 0;
     bytes reserved_{};
-    bytes mapped_{};
 };
 
 } // namespace vtensor::detail
