@@ -7,6 +7,7 @@
 #include "app/generate.hpp"
 #include "io/input_error.hpp"
 #include "model/kv_cache_on.hpp"
+#include "support/cache_content.hpp"
 #include "support/run.hpp"
 #include "support/vectors.hpp"
 
@@ -14,12 +15,12 @@
 #include <vtensor/backends/host.hpp>
 #include <vtensor/policy/growth.hpp>
 
-#include <cstring>
 #include <memory>
 #include <string>
 #include <vector>
 
 using namespace decoder;
+using decoder_test::content_of_cache;
 using decoder_test::loaded;
 using decoder_test::read_expected;
 using decoder_test::vectors;
@@ -42,22 +43,9 @@ struct picture {
     friend bool operator==(const picture&, const picture&) = default;
 };
 
-void append_bytes(const kv_view& view, std::vector<std::byte>& all) {
-    std::visit(
-        [&](const auto& tensor) {
-            const auto* const start = reinterpret_cast<const std::byte*>(tensor.data);
-            all.insert(all.end(), start, start + tensor.size() * sizeof(*tensor.data));
-        },
-        view);
-}
-
 picture take_picture(kv_cache& cache, const host_backend& memory, std::size_t layers) {
-    picture taken{cache.rows(), cache.figures().mapped, memory.kernel_physical_bytes(), {}};
-    for (std::size_t layer = 0; layer < layers; ++layer) {
-        append_bytes(cache.keys(layer), taken.content);
-        append_bytes(cache.values(layer), taken.content);
-    }
-    return taken;
+    return {cache.rows(), cache.figures().mapped, memory.kernel_physical_bytes(),
+            content_of_cache(cache, layers)};
 }
 
 template <class Growth>

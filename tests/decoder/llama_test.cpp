@@ -4,6 +4,8 @@
 #include "support/run.hpp"
 #include "support/vectors.hpp"
 
+#include <vtensor/backends/host.hpp>
+
 #include <cmath>
 #include <string>
 

@@ -6,6 +6,8 @@
 #include "support/run.hpp"
 #include "text/tokenizer.hpp"
 
+#include <vtensor/backends/host.hpp>
+
 #include <string>
 #include <vector>
 

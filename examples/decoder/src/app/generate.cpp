@@ -23,9 +23,12 @@ class stopwatch {
 };
 
 void require(const vtensor::status& outcome, const std::string& when) {
-    if (!outcome)
+    if (outcome)
+        return;
+    if (vtensor::is_shortage(outcome.code()))
         refuse("the KV cache could not grow " + when + ": " + to_string(outcome.error()) +
                "; raise --kv-limit, lower --max-tokens, or free memory");
+    refuse("the step " + when + " failed: " + to_string(outcome.error()) + "; choose another --backend");
 }
 
 void prefill(llama& model, kv_cache& cache, const generation_request& request, std::span<float> logits,

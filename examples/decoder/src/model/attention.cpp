@@ -18,16 +18,6 @@ using element_of = typename std::remove_cvref_t<View>::value_type;
 
 } // namespace
 
-void store(const kv_view& view, std::size_t first, std::span<const float> rows) noexcept {
-    std::visit(
-        [&](const auto& tensor) {
-            using element = element_of<decltype(tensor)>;
-            std::transform(rows.begin(), rows.end(), tensor[first].data,
-                           [](float value) { return vtensor::from_float<element>(value); });
-        },
-        view);
-}
-
 attention::attention(std::size_t kv_heads) {
     std::apply([&](auto&... of_type) { (of_type.heads.resize(kv_heads), ...); }, descriptors_);
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Between the model and the library's attention: writes new keys and values into the cache in the type it
-// stores, and attends over what is there. Knows nothing of weights.
+// Between the model and the library's attention: attends over the rows of a cache in the type they are stored
+// as. Knows nothing of weights.
 #pragma once
 
 #include "model/kv_cache.hpp"
@@ -15,9 +15,6 @@
 #include <vector>
 
 namespace decoder {
-
-/// Writes rows [first, first + n) of `view`, where `rows` holds n × kv heads × head dimension floats.
-void store(const kv_view& view, std::size_t first, std::span<const float> rows) noexcept;
 
 /// Attention of one layer. Every query goes to the library as a sequence of its own: so it is computed by the
 /// same operations in a decode step and in a chunk of any length, and the length never changes a result.

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The KV cache as the model sees it: a K and a V tensor a layer, [tokens, kv heads, head dimension], that
-// grow together. Element type and growth policy are template arguments of the virtual tensors behind it; this
-// interface hides them, so that the rest of the decoder is compiled once. Computes nothing.
+// grow together. Element type, backend and growth policy are template arguments of the virtual tensors behind
+// it; this interface hides them, so that the rest of the decoder is compiled once. Computes nothing.
 #pragma once
 
-#include <vtensor/backends/host.hpp>
+#include <vtensor/core/concepts.hpp>
 #include <vtensor/core/element.hpp>
 #include <vtensor/core/error.hpp>
 #include <vtensor/core/units.hpp>
@@ -14,6 +14,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <variant>
 
 namespace decoder {
@@ -54,6 +55,12 @@ struct kv_figures {
 using kv_view = std::variant<vtensor::tensor_view<float, 3>, vtensor::tensor_view<vtensor::float16, 3>,
                              vtensor::tensor_view<vtensor::bfloat16, 3>>;
 
+/// K and V of one layer, for the processor to read.
+struct kv_layer {
+    kv_view keys;
+    kv_view values;
+};
+
 class kv_cache {
   public:
     kv_cache() = default;
@@ -68,15 +75,25 @@ class kv_cache {
     /// memory is short, what growth policies hold beyond the rows is given up first.
     [[nodiscard]] virtual vtensor::status try_grow(std::size_t rows) noexcept = 0;
 
+    /// Takes back what the last successful growth added: length and memory are as before it.
+    virtual void undo_growth() noexcept = 0;
+
     /// Forgets all tokens from `rows` on. Cannot fail: memory that the backend does not unmap stays mapped,
     /// and is used when the cache grows again.
     virtual void truncate(std::size_t rows) noexcept = 0;
 
-    /// Views of the rows there are; valid until the cache shrinks.
-    [[nodiscard]] virtual kv_view keys(std::size_t layer) noexcept = 0;
-    [[nodiscard]] virtual kv_view values(std::size_t layer) noexcept = 0;
+    /// Writes K and V of one layer in the type they are stored as, from row `first` on: [n, kv heads, head
+    /// dimension] floats each, for rows that there are. After a failure those rows hold anything.
+    [[nodiscard]] virtual vtensor::status try_store(std::size_t layer, std::size_t first,
+                                                    std::span<const float> keys,
+                                                    std::span<const float> values) noexcept = 0;
 
-    /// Waits for the mapper thread where there is one, so that the figures are of one moment.
+    /// The rows there are. Valid until anything else is called that may change the cache, or until another
+    /// layer is read.
+    [[nodiscard]] virtual vtensor::result<kv_layer> try_read(std::size_t layer) noexcept = 0;
+
+    /// Waits for the mapper thread where there is one, and unmaps what retires and may go, so that the
+    /// figures are of one moment.
     [[nodiscard]] virtual kv_figures figures() noexcept = 0;
 
     /// Checks the book-keeping of pool and tensors, O(pages).
@@ -90,9 +107,10 @@ class kv_cache {
 [[nodiscard]] vtensor::bytes memory_for(const kv_shape& shape, kv_type type, vtensor::bytes page,
                                         std::size_t rows) noexcept;
 
-/// A cache on host memory. The backend must outlive it. Throws what `vtensor::chunk_pool` and
-/// `vtensor::virtual_tensor` throw.
-[[nodiscard]] std::unique_ptr<kv_cache> make_kv_cache(vtensor::host_backend& backend, const kv_shape& shape,
+/// A cache on the backend's memory; defined for `vtensor::host_backend` and `vtensor::cuda_backend`. The
+/// backend must outlive it. Throws what `vtensor::chunk_pool` and `vtensor::virtual_tensor` throw.
+template <vtensor::backend Backend>
+[[nodiscard]] std::unique_ptr<kv_cache> make_kv_cache(Backend& backend, const kv_shape& shape,
                                                       const kv_options& options);
 
 } // namespace decoder

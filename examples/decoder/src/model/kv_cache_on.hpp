@@ -5,6 +5,8 @@
 // it was. Only factories and tests include it.
 #pragma once
 
+#include "model/device_rows.hpp"
+#include "model/host_rows.hpp"
 #include "model/kv_cache.hpp"
 
 #include <vtensor/memory/chunk_pool.hpp>
@@ -19,13 +21,28 @@
 
 namespace decoder {
 
+/// In place, or by copies where the backend has streams.
+template <class T, vtensor::backend Backend>
+struct rows_on {
+    using type = host_rows<T, Backend>;
+};
+template <class T, vtensor::stream_ordered_backend Backend>
+struct rows_on<T, Backend> {
+    using type = device_rows<T, Backend>;
+};
+
 template <class T, vtensor::backend Backend, vtensor::growth_policy Growth>
 class kv_cache_on final : public kv_cache {
     static constexpr bool looks_ahead = vtensor::look_ahead_policy<Growth>;
 
   public:
     kv_cache_on(Backend& backend, const kv_shape& shape, const kv_options& options)
-        : pool_{backend, vtensor::chunk_pool_options{options.page, options.limit}}, held_(2 * shape.layers) {
+        : pool_{backend,
+                {.chunk_size = options.page,
+                 .limit = options.limit,
+                 .wait_for_retiring = rows_type::wait_for_retiring}},
+          held_(2 * shape.layers),
+          access_{backend, shape} {
         const vtensor::row_shape row{shape.kv_heads, shape.head_dim};
         tensors_.reserve(2 * shape.layers);
         for (std::size_t i = 0; i < 2 * shape.layers; ++i) {
@@ -36,35 +53,52 @@ class kv_cache_on final : public kv_cache {
         }
     }
 
+    ~kv_cache_on() override {
+        for (tensor& each : tensors_)
+            access_.retire(each);
+    }
+
     [[nodiscard]] std::size_t rows() const noexcept override { return rows_; }
 
     [[nodiscard]] vtensor::status try_grow(std::size_t rows) noexcept override {
-        const state before = remember();
+        if (const vtensor::status outcome = access_.try_make_room(rows); !outcome)
+            return outcome;
+        access_.reclaim(pool_);
+        remember();
         vtensor::status outcome = grow_all(rows);
         if (vtensor::is_shortage(outcome.code()))
             outcome = grow_all_tightly(rows);
         if (outcome)
             rows_ = rows;
         else
-            restore(before);
+            restore();
         return outcome;
+    }
+
+    void undo_growth() noexcept override {
+        rows_ = before_.rows;
+        restore();
     }
 
     void truncate(std::size_t rows) noexcept override {
         rows_ = std::min(rows_, rows);
         for (tensor& each : tensors_)
             if (each.rows() > rows)
-                static_cast<void>(each.try_resize(rows));
+                static_cast<void>(access_.try_resize(each, rows));
     }
 
-    [[nodiscard]] kv_view keys(std::size_t layer) noexcept override { return view_of(tensors_[2 * layer]); }
-    [[nodiscard]] kv_view values(std::size_t layer) noexcept override {
-        return view_of(tensors_[2 * layer + 1]);
+    [[nodiscard]] vtensor::status try_store(std::size_t layer, std::size_t first, std::span<const float> keys,
+                                            std::span<const float> values) noexcept override {
+        return access_.try_store(memory_of(layer), first, keys, values);
+    }
+    [[nodiscard]] vtensor::result<kv_layer> try_read(std::size_t layer) noexcept override {
+        return access_.try_read(memory_of(layer));
     }
 
     [[nodiscard]] kv_figures figures() noexcept override {
         if constexpr (looks_ahead)
             mapper_.drain();
+        access_.reclaim(pool_);
         kv_figures sum;
         for (const tensor& each : tensors_) {
             sum.reserved += each.reserved_bytes();
@@ -88,20 +122,22 @@ class kv_cache_on final : public kv_cache {
     using mutex = std::conditional_t<looks_ahead, std::mutex, vtensor::no_mutex>;
     using mapper = std::conditional_t<looks_ahead, vtensor::mapper, no_mapper>;
     using tensor = vtensor::virtual_tensor<T, Backend, Growth>;
+    using rows_type = typename rows_on<T, Backend>::type;
 
     struct state {
-        std::size_t rows;
-        std::size_t free_chunks;
+        std::size_t rows = 0;
+        std::size_t free_chunks = 0;
     };
 
-    [[nodiscard]] kv_view view_of(tensor& from) const noexcept {
-        return from.template try_view<3>()->rows(0, rows_);
+    [[nodiscard]] layer_memory<T> memory_of(std::size_t layer) noexcept {
+        return {tensors_[2 * layer].template try_view<3>()->rows(0, rows_),
+                tensors_[2 * layer + 1].template try_view<3>()->rows(0, rows_)};
     }
 
-    state remember() noexcept {
+    void remember() noexcept {
         for (std::size_t i = 0; i < tensors_.size(); ++i)
             held_[i] = tensors_[i].mapped_rows();
-        return {rows_, pool_.stats().free / pool_.chunk_size()};
+        before_ = {rows_, pool_.stats().free / pool_.chunk_size()};
     }
 
     /// Memory for all, then rows for all: the second half only counts.
@@ -118,12 +154,12 @@ class kv_cache_on final : public kv_cache {
     /// The same, but no tensor keeps what its policy would like to have beyond its rows: another needs it.
     vtensor::status grow_all_tightly(std::size_t rows) noexcept {
         for (tensor& each : tensors_)
-            if (const vtensor::status outcome = each.try_trim(); !outcome)
+            if (const vtensor::status outcome = access_.try_trim(each); !outcome)
                 return outcome;
         for (tensor& each : tensors_) {
             vtensor::status outcome = each.try_resize(std::max(rows, each.rows()));
             if (outcome)
-                outcome = each.try_trim();
+                outcome = access_.try_trim(each);
             if (!outcome)
                 return outcome;
         }
@@ -131,20 +167,23 @@ class kv_cache_on final : public kv_cache {
     }
 
     /// Every tensor has the rows and the memory that it had, and the pool gives back what it took since.
-    void restore(const state& before) noexcept {
+    void restore() noexcept {
         for (std::size_t i = 0; i < tensors_.size(); ++i) {
-            static_cast<void>(tensors_[i].try_resize(std::max(held_[i], before.rows)));
-            static_cast<void>(tensors_[i].try_trim());
-            static_cast<void>(tensors_[i].try_resize(before.rows));
+            static_cast<void>(tensors_[i].try_resize(std::max(held_[i], before_.rows)));
+            static_cast<void>(access_.try_trim(tensors_[i]));
+            static_cast<void>(access_.try_resize(tensors_[i], before_.rows));
         }
-        static_cast<void>(pool_.trim(before.free_chunks));
+        access_.drain(pool_);
+        static_cast<void>(pool_.trim(before_.free_chunks));
     }
 
     vtensor::chunk_pool<Backend, mutex> pool_;
     [[no_unique_address]] mapper mapper_;
     std::size_t rows_ = 0;          // a tensor has more only where the backend would not unmap its end
     std::vector<tensor> tensors_;   // K of layer 0, V of layer 0, K of layer 1, …
-    std::vector<std::size_t> held_; // rows that fitted into each tensor's memory before a step
+    state before_;                  // the last growth
+    std::vector<std::size_t> held_; // rows that fitted into each tensor's memory before it
+    [[no_unique_address]] rows_type access_; // gone before the tensors: it may have to wait for copies
 };
 
 } // namespace decoder

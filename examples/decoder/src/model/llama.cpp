@@ -60,7 +60,7 @@ vtensor::status llama::try_step(kv_cache& cache, std::span<const int> tokens, st
     embed(tokens);
     for (std::size_t i = 0; i < layers_.size(); ++i) {
         if (const vtensor::status outcome = attend(i, cache, first, count, threads); !outcome) {
-            cache.truncate(first);
+            cache.undo_growth();
             return outcome;
         }
         feed_forward(layers_[i], count, threads);
@@ -122,10 +122,13 @@ vtensor::status llama::attend(std::size_t index, kv_cache& cache, std::size_t fi
         rotator_.rotate(i, std::span{scratch_.q}.subspan(i * queries, queries));
         rotator_.rotate(i, std::span{scratch_.k}.subspan(i * keys, keys));
     }
-    store(cache.keys(index), first, scratch_.k);
-    store(cache.values(index), first, scratch_.v);
-    const vtensor::status outcome = attention_(cache.keys(index), cache.values(index), scratch_.q, count,
-                                               config_.heads, scratch_.mixed, threads);
+    vtensor::status outcome = cache.try_store(index, first, scratch_.k, scratch_.v);
+    if (!outcome)
+        return outcome;
+    const auto rows = cache.try_read(index);
+    if (!rows)
+        return rows.status();
+    outcome = attention_(rows->keys, rows->values, scratch_.q, count, config_.heads, scratch_.mixed, threads);
     if (outcome)
         add_product(weights.o, scratch_.mixed, count, threads);
     return outcome;
