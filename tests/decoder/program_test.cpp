@@ -7,6 +7,8 @@
 #include "support/temporary.hpp"
 #include "support/vectors.hpp"
 
+#include <vtensor/backends/cuda/driver.hpp>
+
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
@@ -95,6 +97,10 @@ TEST_CASE("A command line that makes no sense is refused with one line and exit 
         {{"--max-tokens", "0"}, "--max-tokens"},
         {{"--max-tokens", "-3"}, "--max-tokens"},
         {{"--max-tokens", "99999999999999999999"}, "--max-tokens"},
+        {{"--backend", "rocm"}, "--backend"},
+        {{"--backend", "cuda-sim", "--huge-pages"}, "--huge-pages"},
+        {{"--backend", "cuda-sim", "--page-bytes", "4096"}, "multiple of 2097152"},
+        {{"--backend", "cuda-sim", "--page-bytes", "1TiB"}, "--page-bytes"},
         {{"--growth", "linear"}, "--growth"},
         {{"--kv-type", "f8"}, "--kv-type"},
         {{"--page-bytes", "5000"}, "multiple of 4096"},
@@ -220,12 +226,66 @@ TEST_CASE("The program generates the tokens that transformers does, and its JSON
     CHECK(figures["prefill_tokens_per_second"] > 0);
 }
 
+TEST_CASE("With the cache on a simulated device the program generates the same tokens") {
+    const temporary_directory directory;
+    const auto figures_file = directory.path() / "figures.json";
+    const auto truth = read_expected("untied_llama3");
+    const auto growth = GENERATE(as<std::string>{}, "exact", "fixed", "geometric", "look-ahead");
+    const auto page = GENERATE(as<std::string>{}, "2MiB", "4MiB", "64MiB");
+    const finished run =
+        decode({"--model", byte_model().string(), "--prompt", write_prompt(directory), "--max-tokens", "32",
+                "--backend", "cuda-sim", "--kv-type", "f32", "--growth", growth, "--prefill-chunk", "10",
+                "--page-bytes", page, "--json", figures_file.string()});
+    CAPTURE(growth, page, run.err);
+    REQUIRE(run.code == 0);
+    const json figures = json::parse(content_of(figures_file));
+    CHECK(figures["tokens"].get<std::vector<int>>() ==
+          std::vector<int>(truth.greedy.begin(), truth.greedy.end()));
+    CHECK(figures["settings"]["backend"] == "cuda-sim");
+    const json& cache = figures["kv_cache"];
+    CHECK(cache["mapped_bytes"] >= 6 * figures["settings"]["page_bytes"].get<std::size_t>());
+    CHECK(cache["driver_bytes"] >= cache["mapped_bytes"]); // a policy may keep free chunks
+    CHECK(cache["driver_bytes"] <= cache["peak_bytes"]);
+    CHECK(!cache.contains("kernel_bytes"));
+    for (const char* const says : {"physical, driver", "simulated", "backend cuda-sim: CUDA driver",
+                                   "Simulated device", "granularity: 2 MiB", "virtual memory: on"})
+        CHECK_THAT(run.out, ContainsSubstring(says));
+    CHECK(run.out.find("physical, kernel") == std::string::npos);
+}
+
+TEST_CASE("A device that is there is used, and one that is not is one line and exit code 2") {
+    const temporary_directory directory;
+    const words arguments{"--model",      byte_model().string(),
+                          "--prompt",     write_prompt(directory),
+                          "--backend",    "cuda",
+                          "--max-tokens", "32",
+                          "--kv-type",    "f32",
+                          "--json",       (directory.path() / "figures.json").string()};
+    const auto loaded = vtensor::load_cuda_driver();
+    const finished run = decode(arguments);
+    CAPTURE(run.err);
+    if (loaded) {
+        const auto truth = read_expected("untied_llama3");
+        REQUIRE(run.code == 0);
+        CHECK(json::parse(content_of(directory.path() / "figures.json"))["tokens"].get<std::vector<int>>() ==
+              std::vector<int>(truth.greedy.begin(), truth.greedy.end()));
+        CHECK_THAT(run.out, ContainsSubstring("backend cuda: CUDA driver"));
+    } else {
+        CHECK(run.code == 2);
+        CHECK(run.out.empty());
+        CHECK_FALSE(loaded.reason.empty());
+        CHECK_THAT(line_of(run), ContainsSubstring(loaded.reason));
+        CHECK_FALSE(fs::exists(directory.path() / "figures.json"));
+    }
+}
+
 TEST_CASE("The table names every figure and its columns line up") {
     const finished run = decode(with_model(byte_model(), {"--max-tokens", "20"}));
     REQUIRE(run.code == 0);
     const auto table = run.out.substr(run.out.rfind("\nprefill ") + 1);
-    for (const char* const name : {"prefill", "decode", "virtual, reserved", "physical, mapped",
-                                   "physical, kernel", "physical, peak", "maximum length", "16-token blocks"})
+    for (const char* const name :
+         {"prefill", "decode", "virtual, reserved", "physical, mapped", "physical, kernel", "physical, peak",
+          "maximum length", "16-token blocks", "backend host: host memory"})
         CHECK_THAT(table, ContainsSubstring(name));
     CHECK_THAT(table, ContainsSubstring("tokens/s"));
 }

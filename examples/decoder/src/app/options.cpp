@@ -20,6 +20,7 @@ namespace decoder {
 namespace {
 
 constexpr std::size_t largest_prompt = 64U << 20;
+constexpr std::array memory_names{"host", "cuda", "cuda-sim"};
 constexpr std::array growth_names{"exact", "fixed", "geometric", "look-ahead"};
 constexpr std::array type_names{"f32", "f16", "bf16"};
 
@@ -55,6 +56,7 @@ std::string is_not_negative(const std::string& word) {
 /// What CLI11 fills in, before it is checked any further.
 struct words {
     std::string prompt;
+    std::string memory = "host";
     std::string growth = "exact";
     std::string type = "f16";
     std::string page;
@@ -91,6 +93,10 @@ void describe(CLI::App& app, settings& chosen, words& given) {
     app.add_option("--threads", chosen.threads, "Threads that compute (default: one a processor)")
         ->check(CLI::Range(std::size_t{1}, std::size_t{256}))
         ->type_name("N");
+    app.add_option("--backend", given.memory,
+                   "Where the cache lies: host, cuda, cuda-sim for a simulated device (default: host)")
+        ->check(CLI::IsMember(words_of(memory_names)))
+        ->type_name("BACKEND");
     app.add_option("--growth", given.growth,
                    "How the cache grows: exact, fixed, geometric, look-ahead (default: exact)")
         ->check(CLI::IsMember(words_of(growth_names)))
@@ -120,6 +126,9 @@ void check(const CLI::App& app, settings& chosen, const words& given) {
         refuse("--top-p 0 leaves no token to draw; use --temperature 0 to take the likeliest one");
     if (app.count("--max-tokens") != 0)
         chosen.max_tokens = given.max_tokens;
+    chosen.memory = value_of<memory_kind>(given.memory, memory_names);
+    if (chosen.huge_pages && chosen.memory != memory_kind::host)
+        refuse("--huge-pages is for --backend host; leave it out, or give --page-bytes");
     chosen.cache.growth = value_of<kv_growth>(given.growth, growth_names);
     chosen.cache.type = value_of<kv_type>(given.type, type_names);
     if (app.count("--page-bytes") != 0)
@@ -152,6 +161,8 @@ std::optional<vtensor::bytes> parse_bytes(const std::string& text) {
         return std::nullopt;
     return number > (most >> shift) ? std::nullopt : std::optional{vtensor::bytes{number << shift}};
 }
+
+std::string name_of(memory_kind memory) { return memory_names[static_cast<std::size_t>(memory)]; }
 
 std::string name_of(kv_growth growth) { return growth_names[static_cast<std::size_t>(growth)]; }
 

@@ -3,6 +3,7 @@
 // The command line. Turns words into checked values; opens no file but the one of `--prompt @FILE`.
 #pragma once
 
+#include "app/kv_memory.hpp"
 #include "model/kv_cache.hpp"
 #include "model/sampler.hpp"
 
@@ -21,6 +22,7 @@ struct settings {
     sampling how;
     std::size_t threads = 1;
     std::size_t prefill_chunk = 256;
+    memory_kind memory = memory_kind::host;
     kv_options cache; ///< page 0: chosen by the model's sizes
     bool huge_pages = false;
     std::optional<std::filesystem::path> json;
@@ -37,7 +39,8 @@ struct command_line {
 /// "65536", "64KiB", "2MiB", "1GiB" (or K, M, G) as bytes; nothing where it is none of them or beyond 2^60.
 [[nodiscard]] std::optional<vtensor::bytes> parse_bytes(const std::string& text);
 
-/// The word for a growth policy and for an element type on the command line.
+/// The words for these on the command line.
+[[nodiscard]] std::string name_of(memory_kind memory);
 [[nodiscard]] std::string name_of(kv_growth growth);
 [[nodiscard]] std::string name_of(kv_type type);
 

@@ -73,28 +73,32 @@ std::string to_table(const run_report& report) {
         {"  virtual, reserved", to_string(cache.reserved),
          "for " + std::to_string(report.context) + " tokens"},
         {"  physical, mapped", to_string(cache.mapped), "by the library's count; " + policy},
-        {"  physical, kernel", to_string(report.kernel),
-         "by the kernel's count (st_blocks of the memory file)"},
+        {"  physical, " + report.memory.counted_by,
+         report.memory.physical ? to_string(*report.memory.physical) : "unknown",
+         "by the " + report.memory.counted_by + "'s count (" + report.memory.counted_how + ")"},
         {"  physical, peak", to_string(cache.peak), "the most held at once"},
         {"for comparison", "", ""},
         {"  maximum length", to_string(contiguous_bytes(report)), "a cache allocated for the whole context"},
         {"  16-token blocks", to_string(paged_bytes(report)), "a paged cache with a block table"},
     };
     if (report.chosen.huge_pages)
-        rows.push_back({"huge pages", "asked for", report.huge_pages});
-    return render(rows);
+        rows.push_back({"huge pages", "asked for", report.memory.huge_pages});
+    return render(rows) + "backend " + name_of(report.chosen.memory) + ": " + report.memory.description +
+           "\n";
 }
 
 std::string to_json(const run_report& report, std::string_view text) {
     using nlohmann::ordered_json;
     const settings& chosen = report.chosen;
     const generation& result = report.result;
+    const auto& counted = report.memory.physical;
     const ordered_json root = {
         {"model", chosen.model.string()},
-        {"backend", report.backend},
-        {"huge_pages", report.huge_pages},
+        {"backend", report.memory.description},
+        {"huge_pages", report.memory.huge_pages},
         {"settings",
-         {{"growth", name_of(chosen.cache.growth)},
+         {{"backend", name_of(chosen.memory)},
+          {"growth", name_of(chosen.cache.growth)},
           {"page_bytes", report.cache.page.count()},
           {"kv_limit_bytes", chosen.cache.limit.count()},
           {"kv_type", name_of(chosen.cache.type)},
@@ -119,7 +123,7 @@ std::string to_json(const run_report& report, std::string_view text) {
           {"used_bytes", (report.cache.row * report.cache.rows).count()},
           {"reserved_bytes", report.cache.reserved.count()},
           {"mapped_bytes", report.cache.mapped.count()},
-          {"kernel_bytes", report.kernel.count()},
+          {report.memory.counted_by + "_bytes", counted ? ordered_json(counted->count()) : ordered_json()},
           {"peak_bytes", report.cache.peak.count()},
           {"maximum_length_bytes", contiguous_bytes(report).count()},
           {"blocks_of_16_bytes", paged_bytes(report).count()}}},

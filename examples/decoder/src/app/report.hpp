@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What a run cost: speed, addresses, memory by the library's count and by the kernel's, and what two other
-// kinds of cache would hold for the same tokens. As a table for a person and as JSON for a program.
+// What a run cost: speed, addresses, memory by the library's count and by the kernel's or the driver's, and
+// what two other kinds of cache would hold for the same tokens. As a table for a person and as JSON for a
+// program.
 #pragma once
 
 #include "app/generate.hpp"
@@ -18,9 +19,7 @@ struct run_report {
     settings chosen;
     generation result;
     kv_figures cache;
-    vtensor::bytes kernel{}; ///< physical memory of the cache as the kernel counts it
-    std::string backend;     ///< one line on the memory underneath
-    std::string huge_pages;  ///< whether they were granted, and why not
+    memory_facts memory;
     std::size_t prompt_tokens = 0;
     std::size_t context = 0;
     std::size_t weight_bytes = 0;

@@ -2,6 +2,7 @@
 #include "app/run.hpp"
 
 #include "app/generate.hpp"
+#include "app/kv_memory.hpp"
 #include "app/output_file.hpp"
 #include "app/report.hpp"
 #include "io/checkpoint.hpp"
@@ -10,8 +11,6 @@
 #include "model/llama.hpp"
 #include "text/tokenizer.hpp"
 #include "text/utf8.hpp"
-
-#include <vtensor/backends/host.hpp>
 
 #include <algorithm>
 #include <string>
@@ -119,16 +118,15 @@ void run(const settings& given, std::ostream& out) {
 
     const checkpoint weights{chosen.model};
     llama model{config, weights};
-    vtensor::host_backend backend{
-        {.pages = chosen.huge_pages ? vtensor::host_pages::huge : vtensor::host_pages::system}};
+    const auto memory = open_memory(chosen.memory, chosen.huge_pages);
     const kv_shape shape = model.cache_shape();
-    chosen.cache.page = choose_page(chosen.cache, shape, backend.granularity());
+    chosen.cache.page = choose_page(chosen.cache, shape, memory->granularity());
     check_limit(chosen.cache, shape, request.prompt.size() + request.max_tokens - 1);
     std::optional<output_file> json;
     if (chosen.json)
         json.emplace(*chosen.json);
 
-    const auto cache = make_kv_cache(backend, shape, chosen.cache);
+    const auto cache = memory->make_cache(shape, chosen.cache);
     thread_pool threads{chosen.threads};
     text_stream stream{*words, out};
     run_report report;
@@ -136,9 +134,7 @@ void run(const settings& given, std::ostream& out) {
 
     report.chosen = chosen;
     report.cache = cache->figures();
-    report.kernel = backend.kernel_physical_bytes();
-    report.backend = backend.describe();
-    report.huge_pages = backend.huge_pages().reason;
+    report.memory = memory->facts();
     report.prompt_tokens = request.prompt.size();
     report.context = config.context;
     report.weight_bytes = weights.weight_bytes();
