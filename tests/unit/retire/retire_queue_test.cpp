@@ -215,6 +215,26 @@ TEST_CASE("waiting for the oldest waits for it alone") {
     CHECK(scene.device.host_waits() == 2);
 }
 
+TEST_CASE("nobody waits for work that keeps only pages which were taken back") {
+    retire_scene scene;
+    auto range = make_range(scene);
+    auto other = make_range(scene);
+    REQUIRE(range.grow_to(4_pages));
+    REQUIRE(other.grow_to(2_pages));
+    scene.device.launch(scene.first, range.start(), 16_KiB);
+    REQUIRE(range.retire_to(2_pages, scene.first));
+    REQUIRE(range.grow_to(4_pages));
+    CHECK_FALSE(*scene.queue().wait_oldest());
+    REQUIRE(scene.queue().drain());
+    CHECK(scene.device.host_waits() == 0);
+    scene.device.launch(scene.second, other.start(), 8_KiB);
+    REQUIRE(other.retire_to(0_pages, scene.second));
+    CHECK(*scene.queue().wait_oldest());
+    check_states(other, "........");
+    CHECK(scene.device.queued() == 2); // the first stream's work and its event
+    scene.device.run_all();
+}
+
 TEST_CASE("draining waits for all that is queued") {
     retire_scene scene;
     auto range = make_range(scene);

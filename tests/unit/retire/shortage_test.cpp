@@ -108,6 +108,22 @@ TEST_CASE("a shortage is reported when nothing is left that is done") {
     }
 }
 
+TEST_CASE(
+    "mappings of pages whose retirement is over are given up where mappings are short and chunks are not") {
+    retire_scene scene{{}, {.max_mappings = 6}};
+    REQUIRE(scene.pool.prefill(8));
+    retire_tensor<> one{scene.pool, {page_words}, 8};
+    retire_tensor<> other{scene.pool, {page_words}, 8};
+    one.append(4);
+    scene.device.launch(scene.first, address{one.data()}, 4 * retire_page);
+    one.retire(scene.first);
+    CHECK(other.try_append(3).code() == errc::too_many_mappings);
+    CHECK(one.retiring_bytes() == 4 * retire_page);
+    scene.device.run_all();
+    other.append(3);
+    CHECK(one.retiring_bytes() == 0_B);
+}
+
 TEST_CASE("a limit may be lowered below chunks whose retirement is over") {
     retire_scene scene;
     retire_tensor<> tensor{scene.pool, {page_words}, 8};
