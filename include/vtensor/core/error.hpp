@@ -9,6 +9,7 @@
 #include <vtensor/core/exception.hpp>
 
 #include <optional>
+#include <type_traits>
 #include <utility>
 
 namespace vtensor {
@@ -39,11 +40,18 @@ inline void throw_if_failed(const status& outcome) {
 /// A value, or the `error` that kept it from being. `T` may be move-only.
 template <class T>
 class [[nodiscard]] result {
+    static constexpr bool moves = std::is_nothrow_move_constructible_v<T>;
+    static constexpr bool copies = std::is_nothrow_copy_constructible_v<T>;
+    static constexpr bool copyable = std::is_copy_constructible_v<T>;
+
   public:
     using value_type = T;
 
-    constexpr result(T value) noexcept(std::is_nothrow_move_constructible_v<T>) // NOLINT: a value is a result
+    // Two constructors, so that compilers of kernels too move from a local variable that is returned.
+    constexpr result(T&& value) noexcept(moves) // NOLINT: a value is a result
         : value_{std::move(value)} {}
+    constexpr result(const T& value) noexcept(copies) requires copyable // NOLINT: so is this one
+        : value_{value} {}
     constexpr result(const vtensor::error& failure) noexcept : error_{failure} { // NOLINT: so is a failure
         VTENSOR_ASSERT(failure.code != errc::ok);
     }
