@@ -2,12 +2,9 @@
 # How our own tests, examples and benchmarks are compiled. Users never see this.
 
 add_library(vtensor_strict INTERFACE)
-target_compile_options(vtensor_strict INTERFACE
+target_compile_options(vtensor_strict INTERFACE $<$<COMPILE_LANGUAGE:CXX>:
     -Wall -Wextra -Wpedantic -Wconversion -Wsign-conversion -Wshadow
-    $<$<BOOL:${VTENSOR_WARNINGS_AS_ERRORS}>:-Werror>)
-if(VTENSOR_NATIVE)
-    target_compile_options(vtensor_strict INTERFACE -march=native)
-endif()
+    $<$<BOOL:${VTENSOR_WARNINGS_AS_ERRORS}>:-Werror> $<$<BOOL:${VTENSOR_NATIVE}>:-march=native>>)
 
 set(vtensor_sanitizers "" CACHE STRING "Sanitizers for tests, examples and benchmarks, as in -fsanitize=")
 mark_as_advanced(vtensor_sanitizers)

@@ -171,13 +171,16 @@ struct record {
 /// Collects records, shows them and writes them.
 class report {
   public:
-    explicit report(std::string name) : name_{std::move(name)} {}
+    /// `device` goes before the description of the machine.
+    explicit report(std::string name, const std::string& device = {})
+        : name_{std::move(name)},
+          machine_{device.empty() ? machine_description() : device + "; " + machine_description()} {}
 
     void add(record line) { records_.push_back(std::move(line)); }
 
     /// The table, as plain text.
     void print(std::ostream& out) const {
-        out << name_ << " on " << machine_description() << '\n';
+        out << name_ << " on " << machine_ << '\n';
         print_row(out, "case", "metric", "value", "unit", "limit", "ratio", "spread");
         for (const record& line : records_)
             print_row(out, line.name, line.metric, number(line.value), line.unit,
@@ -187,7 +190,7 @@ class report {
 
     /// The same as one JSON object.
     void write_json(std::ostream& out) const {
-        out << "{\"bench\": " << quoted(name_) << ", \"machine\": " << quoted(machine_description())
+        out << "{\"bench\": " << quoted(name_) << ", \"machine\": " << quoted(machine_)
             << ", \"records\": [";
         const char* separator = "\n  ";
         for (const record& line : records_) {
@@ -224,7 +227,7 @@ class report {
             const std::string padding(width > columns ? width - columns : 0, ' ');
             out << (right ? padding : "") << text << (right ? "" : padding) << "  ";
         };
-        cell(name, 30, false);
+        cell(name, 34, false);
         cell(metric, 16, false);
         cell(value, 10, true);
         cell(unit, 9, false);
@@ -259,6 +262,7 @@ class report {
     }
 
     std::string name_;
+    std::string machine_;
     std::vector<record> records_;
 };
 
