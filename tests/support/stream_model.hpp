@@ -126,6 +126,7 @@ class stream_model : public adaptors::detail::forwarding<Upstream, stream_model<
         if (found == events_.end() || stream.number >= streams_.size())
             return unknown(verb::record);
         const moment recorded{event.number, ++found->second.recorded};
+        found->second.pending.insert(recorded.recording);
         streams_[stream.number].push_back({kind::record, {}, {}, recorded});
         return {};
     }
@@ -135,7 +136,7 @@ class stream_model : public adaptors::detail::forwarding<Upstream, stream_model<
         const auto found = events_.find(event.number);
         if (found == events_.end())
             return unknown(verb::query);
-        return found->second.happened == found->second.recorded;
+        return found->second.has_happened();
     }
     [[nodiscard]] status wait(model_event event) noexcept {
         std::unique_lock lock{mutex_};
@@ -145,7 +146,7 @@ class stream_model : public adaptors::detail::forwarding<Upstream, stream_model<
         const auto found = events_.find(event.number);
         if (found == events_.end())
             return unknown(verb::wait);
-        if (found->second.happened != found->second.recorded)
+        if (!found->second.has_happened())
             ++host_waits_;
         run_until({event.number, found->second.recorded});
         return {};
@@ -213,9 +214,13 @@ class stream_model : public adaptors::detail::forwarding<Upstream, stream_model<
         moment when;
     };
     using queue = std::deque<item>;
+    /// Recordings on different streams happen in any order: who waits for an earlier one is not let go by a
+    /// later one.
     struct event_state {
         std::uint64_t recorded = 0;
-        std::uint64_t happened = 0;
+        std::set<std::uint64_t> pending;
+
+        [[nodiscard]] bool has_happened() const { return !pending.contains(recorded); }
     };
 
     template <class Next>
@@ -239,7 +244,7 @@ class stream_model : public adaptors::detail::forwarding<Upstream, stream_model<
 
     [[nodiscard]] bool has_happened(moment when) const {
         const auto found = events_.find(when.event);
-        return found == events_.end() || found->second.happened >= when.recording;
+        return found == events_.end() || !found->second.pending.contains(when.recording);
     }
     bool step(queue& from) {
         if (from.empty())
@@ -249,8 +254,8 @@ class stream_model : public adaptors::detail::forwarding<Upstream, stream_model<
             return false;
         if (next.what == kind::record) {
             const auto found = events_.find(next.when.event);
-            if (found != events_.end() && found->second.happened < next.when.recording)
-                found->second.happened = next.when.recording;
+            if (found != events_.end())
+                found->second.pending.erase(next.when.recording);
         }
         if (next.body)
             next.body();
