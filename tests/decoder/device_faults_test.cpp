@@ -64,7 +64,7 @@ std::size_t run_through_failures(loaded& model, kv_cache& cache, simulated_devic
     while (cache.rows() < tokens.size()) {
         const std::size_t rows = cache.rows();
         const auto chunk = tokens.subspan(rows, rows < prompt ? std::min<std::size_t>(20, prompt - rows) : 1);
-        picture before = take_picture(cache, device, layers);
+        const picture before = take_picture(cache, device, layers);
         for_each_failing_call(
             faults, [&] { return model.model.try_step(cache, chunk, logits, threads).ok(); },
             [&](std::size_t) {
@@ -80,9 +80,9 @@ std::size_t run_through_failures(loaded& model, kv_cache& cache, simulated_devic
             },
             [&] { // it found another way
                 CHECK(cache.rows() == rows + chunk.size());
-                cache.truncate(rows);
+                cache.undo_growth();
                 CHECK(cache.verify());
-                before = take_picture(cache, device, layers);
+                CHECK(take_picture(cache, device, layers) == before);
             },
             vtensor::errc::native_failure, length);
         CHECK(cache.rows() == rows + chunk.size());

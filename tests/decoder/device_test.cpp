@@ -12,10 +12,12 @@
 #include <vtensor/backends/host.hpp>
 
 #include <algorithm>
+#include <chrono>
 #include <cstddef>
 #include <random>
 #include <span>
 #include <string>
+#include <thread>
 #include <vector>
 
 using namespace decoder;
@@ -72,6 +74,25 @@ class plain_cache {
     kv_shape shape_;
     std::vector<std::vector<float>> tensors_;
     std::mt19937 random_{7};
+};
+
+/// The device's primary context in this thread, in which a test may name the default stream.
+class current_context {
+  public:
+    explicit current_context(const vtensor::cuda_driver& driver) : driver_{driver} {
+        REQUIRE(driver_.device_primary_ctx_retain(&context_, 0) == 0);
+        REQUIRE(driver_.ctx_push_current(context_) == 0);
+    }
+    current_context(const current_context&) = delete;
+    current_context& operator=(const current_context&) = delete;
+    ~current_context() {
+        CHECK(driver_.ctx_pop_current(&context_) == 0);
+        CHECK(driver_.device_primary_ctx_release(0) == 0);
+    }
+
+  private:
+    vtensor::cuda_driver driver_;
+    CUctx_st* context_ = nullptr;
 };
 
 } // namespace
@@ -159,30 +180,49 @@ TEST_CASE("Rows on a device are what was stored, over pages of 2 MiB and whateve
 TEST_CASE("Rows that queued copies still write are unmapped only when those are done") {
     const kv_shape shape{1, 4, 128, 8192}; // 1,024 rows of float32 a page
     simulated_device device{std::size_t{2} << 20};
-    const vtensor::cuda_driver driver = device.machine.driver();
-    CUctx_st* context = nullptr;
-    REQUIRE(driver.device_primary_ctx_retain(&context, 0) == 0);
-    REQUIRE(driver.ctx_push_current(context) == 0); // so that the test may name the default stream
-    {
-        const auto cache = make_kv_cache(device.memory, shape, {kv_type::f32, kv_growth::exact, {}, {}});
-        plain_cache truth{shape};
-        REQUIRE(cache->try_grow(2048).ok());
-        truth.append(2048);
-        device.machine.stall(nullptr);
-        truth.store_into(*cache, 0); // queued
+    const current_context context{device.machine.driver()};
+    auto cache = make_kv_cache(device.memory, shape, {kv_type::f32, kv_growth::exact, {}, {}});
+    plain_cache truth{shape};
+    truth.append(2048);
+    REQUIRE(cache->try_grow(2048).ok());
+    device.machine.stall(nullptr);
+    truth.store_into(*cache, 0); // queued
+
+    SECTION("and come back where the cache grows before that") {
         cache->truncate(1024);
         CHECK(cache->figures().mapped == 2 * 2_MiB);
         CHECK(device.memory.mapped_bytes() == 4 * 2_MiB);
-        REQUIRE(cache->try_grow(1500).ok()); // over one of the pages
+        REQUIRE(cache->try_grow(1500).ok());
         CHECK(device.memory.mapped_bytes() == 4 * 2_MiB);
         cache->truncate(1000);
+        CHECK(device.memory.mapped_bytes() == 4 * 2_MiB);
         device.machine.resume(nullptr);
         CHECK(cache->figures().mapped == 2 * 2_MiB);
         CHECK(device.memory.mapped_bytes() == 2 * 2_MiB);
         CHECK(cache->verify());
     }
-    REQUIRE(driver.ctx_pop_current(&context) == 0);
-    REQUIRE(driver.device_primary_ctx_release(0) == 0);
+    SECTION("for which taking a growth back waits") {
+        std::thread later{[&] {
+            std::this_thread::sleep_for(std::chrono::milliseconds{50});
+            device.machine.resume_all();
+        }};
+        cache->undo_growth();
+        later.join();
+        CHECK(cache->rows() == 0);
+        CHECK(device.machine.physical_bytes() == 0);
+        CHECK(cache->verify());
+    }
+    SECTION("for which the end of the cache waits") {
+        std::thread later{[&] {
+            std::this_thread::sleep_for(std::chrono::milliseconds{50});
+            device.machine.resume_all();
+        }};
+        SECTION("with all its rows") {}
+        SECTION("with none") { cache->truncate(0); }
+        cache.reset();
+        later.join();
+        CHECK(device.machine.physical_bytes() == 0);
+    }
 }
 
 TEST_CASE("Only new rows are copied up, and nothing waits for more than an event") {

@@ -169,7 +169,7 @@ class kv_cache_on final : public kv_cache {
     /// Every tensor has the rows and the memory that it had, and the pool gives back what it took since.
     void restore() noexcept {
         for (std::size_t i = 0; i < tensors_.size(); ++i) {
-            static_cast<void>(tensors_[i].try_resize(std::max(held_[i], before_.rows)));
+            static_cast<void>(access_.try_resize(tensors_[i], std::max(held_[i], before_.rows)));
             static_cast<void>(access_.try_trim(tensors_[i]));
             static_cast<void>(access_.try_resize(tensors_[i], before_.rows));
         }
