@@ -190,8 +190,7 @@ class report {
 
     /// The same as one JSON object.
     void write_json(std::ostream& out) const {
-        out << "{\"bench\": " << quoted(name_) << ", \"machine\": " << quoted(machine_)
-            << ", \"records\": [";
+        out << "{\"bench\": " << quoted(name_) << ", \"machine\": " << quoted(machine_) << ", \"records\": [";
         const char* separator = "\n  ";
         for (const record& line : records_) {
             out << separator << "{\"case\": " << quoted(line.name) << ", \"metric\": " << quoted(line.metric)
