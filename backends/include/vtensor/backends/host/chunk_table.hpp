@@ -158,9 +158,10 @@ class chunk_table {
     }
     [[nodiscard]] status create_file(entry& made, bytes size) const noexcept {
         auto file = create_chunk_file(flags_, size, verb::create);
-        if (file)
-            made.own = *std::move(file);
-        return file.status();
+        if (!file)
+            return file.status();
+        made.own = *std::move(file);
+        return {};
     }
 
     /// The entry that `make_room` found becomes a chunk; its place is set.
