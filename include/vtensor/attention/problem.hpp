@@ -7,6 +7,7 @@
 
 #include <vtensor/core/element.hpp>
 #include <vtensor/core/error.hpp>
+#include <vtensor/core/rows.hpp>
 #include <vtensor/view.hpp>
 
 #include <concepts>
@@ -22,8 +23,8 @@ namespace vtensor::attention {
 template <class T>
 concept attention_element = std::same_as<T, float> || std::same_as<T, float16> || std::same_as<T, bfloat16>;
 
-/// The place of a token in its sequence, from 0. After eviction a row's slot is no longer its position.
-using position_type = std::uint32_t;
+using vtensor::no_position;
+using vtensor::position_type;
 
 /// The keys and values of one KV head of one sequence, as rows of `T`. Elements of a row are contiguous; rows
 /// may lie any number of elements apart and need no alignment beyond that of `T`.
@@ -34,7 +35,8 @@ struct kv_head {
     std::ptrdiff_t key_stride = 0;   ///< elements from one row of keys to the next
     std::ptrdiff_t value_stride = 0; ///< elements from one row of values to the next
     std::size_t rows = 0;            ///< heads of one layer may differ
-    /// The position of every row, in any order; null: row r has position r.
+    /// The position of every row, in any order; null: row r has position r. Rows at `no_position` are evicted
+    /// ones: no query sees them, whatever the options say.
     const position_type* positions = nullptr;
 };
 

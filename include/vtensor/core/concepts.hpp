@@ -14,6 +14,7 @@
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <type_traits>
 #include <utility>
 
@@ -155,6 +156,23 @@ enum class eviction_scope : std::uint8_t { tensor, layer, model };
 template <class E>
 concept eviction_policy = std::copyable<E> && requires {
     { &E::scope } -> std::same_as<const eviction_scope*>;
+};
+
+/// An eviction policy that decides from what attention has shown of some layers (`Evidence` each), with
+/// memory of its own in a `Workspace`, which rows of every head stay.
+template <class E, class Evidence, class Workspace, class Kept>
+concept choosing_eviction_policy = eviction_policy<E> &&
+    requires(const E& policy, std::span<const Evidence> layers, Workspace& workspace, Kept& kept) {
+    { policy.choose(layers, workspace, kept) }
+    noexcept->std::same_as<status>;
+};
+
+/// Plans how the live rows of a tensor come together: `State` says which rows live, the `Plan` receives moves
+/// of rows and of pages. It moves nothing itself.
+template <class D, class State, class Plan>
+concept defrag_policy = std::copyable<D> && requires(const D& policy, const State& state, Plan& plan) {
+    { policy.plan(state, plan) }
+    noexcept->std::same_as<status>;
 };
 
 // ---- computation ----

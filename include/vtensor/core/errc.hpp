@@ -36,6 +36,7 @@ enum class errc : std::uint8_t {
     malformed_message, ///< the other process sent what is not ours
     disconnected,      ///< the other process has gone, or never was there
     timed_out,         ///< the other process did not do its part in time
+    not_finite,        ///< a score is infinite or not a number
     native_failure,    ///< anything else the system or the driver said; see `error::native`
 };
 
@@ -71,6 +72,10 @@ enum class verb : std::uint8_t {
     connect,
     send,
     receive,
+    choose,
+    evict,
+    defragment,
+    measure,
 };
 
 /// One failure: what, where, the number the system gave (0 where none), and the size asked for (0 where it
@@ -134,6 +139,8 @@ struct error {
         return "disconnected";
     case errc::timed_out:
         return "timed_out";
+    case errc::not_finite:
+        return "not_finite";
     case errc::native_failure:
         return "native_failure";
     }
@@ -201,6 +208,14 @@ struct error {
         return "send";
     case verb::receive:
         return "receive";
+    case verb::choose:
+        return "choose";
+    case verb::evict:
+        return "evict";
+    case verb::defragment:
+        return "defragment";
+    case verb::measure:
+        return "measure";
     }
     return "unnamed";
 }
@@ -250,6 +265,8 @@ struct error {
         return "the other process closed the connection or does not listen";
     case errc::timed_out:
         return "the other process did not answer in time";
+    case errc::not_finite:
+        return "a score is infinite or not a number";
     case errc::native_failure:
         return "the system refused";
     }

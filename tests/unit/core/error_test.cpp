@@ -11,7 +11,7 @@ using namespace vtensor;
 namespace {
 
 constexpr int last_errc = static_cast<int>(errc::native_failure);
-constexpr int last_verb = static_cast<int>(verb::receive);
+constexpr int last_verb = static_cast<int>(verb::measure);
 
 } // namespace
 
