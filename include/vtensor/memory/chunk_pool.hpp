@@ -5,6 +5,8 @@
 #pragma once
 
 #include <vtensor/core/concepts.hpp>
+#include <vtensor/memory/chunk_pool_types.hpp>
+#include <vtensor/memory/free_chunks.hpp>
 #include <vtensor/memory/pooled_chunk.hpp>
 #include <vtensor/memory/retire_queue.hpp>
 
@@ -18,22 +20,6 @@
 #include <span>
 
 namespace vtensor {
-
-/// When a chunk is zeroed before a tensor sees it.
-enum class scrub_policy : std::uint8_t {
-    never,          ///< a chunk may show what its last owner wrote
-    between_owners, ///< zeroed when it passes from one owner to another
-};
-
-/// How to make a `chunk_pool`.
-struct chunk_pool_options {
-    bytes chunk_size{}; ///< a multiple of the backend's granularity; 0 takes the granularity itself
-    bytes limit{};      ///< the most that may be created, free chunks included; 0 sets none
-    scrub_policy scrub = scrub_policy::never;
-    /// A growth that finds memory short waits for retiring pages before it says so. Without streams there are
-    /// none.
-    bool wait_for_retiring = false;
-};
 
 namespace detail {
 
@@ -53,20 +39,6 @@ struct retire_queue_for<Backend, Mutex> {
 };
 
 } // namespace detail
-
-/// What a pool holds. `created` = `in_use` + `free`.
-struct chunk_pool_stats {
-    bytes chunk_size{};
-    bytes limit{};          ///< 0: none
-    bytes created{};        ///< physical memory taken from the backend
-    bytes in_use{};         ///< of it, held by at least one reference
-    bytes free{};           ///< of it, waiting for reuse
-    bytes high_watermark{}; ///< the most that was ever in use at once
-    bytes created_high_watermark{};
-    std::size_t acquired = 0; ///< chunks handed out since the pool was made
-    std::size_t reused = 0;   ///< of them, without asking the backend
-    std::size_t scrubbed = 0; ///< of them, zeroed for a new owner
-};
 
 /// Fixed-size chunks of one backend. Thread-safe where `Mutex` is a mutex; `no_mutex` where one thread uses
 /// the pool and every tensor on it. Neither copied nor moved: tensors point at it and must be gone before it.
@@ -105,8 +77,7 @@ class chunk_pool {
     ~chunk_pool() {
         if constexpr (stream_ordered_backend<Backend>)
             retiring_.close();
-        free_.clear_and_dispose([this](node* entry) { destroy_at_last(entry); });
-        used_.clear_and_dispose([this](node* entry) { destroy_at_last(entry); });
+        free_.close(used_);
     }
 
     /// Fills `chunks` with one reference each, or changes nothing: `limit_exceeded` where the limit is in the
@@ -127,8 +98,7 @@ class chunk_pool {
                 return outcome;
         }
         for (chunk& taken : chunks) {
-            node& entry = free_.front();
-            free_.pop_front();
+            node& entry = free_.take();
             used_.push_front(entry);
             entry.references = 1;
             entry.owner = owner;
@@ -145,8 +115,7 @@ class chunk_pool {
     /// that failed later created and released. One that the backend refuses twice stays free.
     void discard(std::size_t count) noexcept {
         const std::lock_guard lock{mutex_};
-        for (; count > 0 && !free_.empty() && destroy(free_, free_.back(), 2); --count) {
-        }
+        free_.discard(count);
     }
 
     /// One more reference to a chunk that is in use.
@@ -165,7 +134,7 @@ class chunk_pool {
         if (--entry.references > 0)
             return;
         used_.erase(used_.iterator_to(entry));
-        free_.push_front(entry);
+        free_.put(entry);
     }
 
     /// Whether the chunk shows what another owner wrote, and the pool was made to prevent that.
@@ -198,7 +167,7 @@ class chunk_pool {
     /// backend does not take: that one and the rest stay free, and the error is returned.
     [[nodiscard]] status trim(std::size_t keep = 0) noexcept {
         const std::lock_guard lock{mutex_};
-        return destroy_free(free_.size() > keep ? free_.size() - keep : 0, verb::trim);
+        return free_.destroy(free_.size() > keep ? free_.size() - keep : 0, verb::trim);
     }
 
     /// Sets the limit while running; 0 removes it. Free chunks that no longer fit are given back, and so are
@@ -212,7 +181,7 @@ class chunk_pool {
         if (used_.size() > allowed)
             return error{errc::limit_exceeded, verb::resize_limit, 0, limit};
         const std::size_t excess = created() > allowed ? created() - allowed : 0;
-        if (const status outcome = destroy_free(excess, verb::resize_limit); !outcome)
+        if (const status outcome = free_.destroy(excess, verb::resize_limit); !outcome)
             return outcome;
         limit_ = limit;
         return {};
@@ -252,14 +221,11 @@ class chunk_pool {
         const std::lock_guard lock{mutex_};
         const bool used =
             std::all_of(used_.begin(), used_.end(), [](const node& entry) { return entry.references > 0; });
-        const bool free =
-            std::all_of(free_.begin(), free_.end(), [](const node& entry) { return entry.references == 0; });
-        return used && free && (limit_ == bytes{0} || chunk_size_ * created() <= limit_);
+        return used && free_.verify() && (limit_ == bytes{0} || chunk_size_ * created() <= limit_);
     }
 
   private:
     using node = detail::chunk_node<Backend>;
-    using node_list = detail::chunk_list<Backend>;
     struct validated {};
 
     chunk_pool(Backend& backend, const chunk_pool_options& options, validated) noexcept
@@ -267,7 +233,8 @@ class chunk_pool {
           chunk_size_{options.chunk_size == bytes{0} ? backend.granularity() : options.chunk_size},
           scrub_{options.scrub},
           wait_for_retiring_{options.wait_for_retiring},
-          limit_{options.limit} {}
+          limit_{options.limit},
+          free_{backend, chunk_size_} {}
 
     static status check(const Backend& backend, const chunk_pool_options& options) noexcept {
         if (options.chunk_size % backend.granularity() != bytes{0})
@@ -304,61 +271,9 @@ class chunk_pool {
         const std::size_t allowed = chunks_in(limit_);
         if (count > allowed || created() > allowed - count)
             return error{errc::limit_exceeded, verb::acquire, 0, chunk_size_ * count};
-        node_list fresh;
-        for (std::size_t index = 0; index < count; ++index) {
-            if (const status outcome = create_one(fresh); !outcome) {
-                // What cannot even be given back is kept as free: counted, reusable, not lost.
-                while (!fresh.empty() && destroy(fresh, fresh.front(), 2)) {
-                }
-                free_.splice(free_.end(), fresh);
-                created_high_ = std::max(created_high_, created());
-                return outcome;
-            }
-        }
-        free_.splice(free_.end(), fresh);
+        const status outcome = free_.create(count);
         created_high_ = std::max(created_high_, created());
-        return {};
-    }
-
-    status create_one(node_list& fresh) noexcept {
-        std::unique_ptr<node> entry{new (std::nothrow) node};
-        if (entry == nullptr)
-            return error{errc::out_of_memory, verb::acquire, 0, bytes{sizeof(node)}};
-        const auto handle = backend_->create(chunk_size_);
-        if (!handle)
-            return handle.error();
-        entry->handle = *handle;
-        fresh.push_back(*entry.release());
-        return {};
-    }
-
-    /// Asks the backend up to `tries` times to take a chunk back.
-    status try_destroy(const node& entry, int tries) noexcept {
-        status outcome = backend_->destroy(entry.handle);
-        while (!outcome && --tries > 0)
-            outcome = backend_->destroy(entry.handle);
         return outcome;
-    }
-
-    /// Destroys a chunk of a list; where the backend refuses every time it stays there.
-    status destroy(node_list& list, node& entry, int tries) noexcept {
-        const status outcome = try_destroy(entry, tries);
-        if (outcome)
-            list.erase_and_dispose(list.iterator_to(entry), [](node* gone) { delete gone; });
-        return outcome;
-    }
-
-    status destroy_free(std::size_t count, verb where) noexcept {
-        for (; count > 0; --count) {
-            if (const status outcome = destroy(free_, free_.front(), 1); !outcome)
-                return error{outcome.code(), where, outcome.error().native, chunk_size_};
-        }
-        return {};
-    }
-
-    void destroy_at_last(node* entry) noexcept {
-        static_cast<void>(try_destroy(*entry, 2));
-        delete entry;
     }
 
     Backend* backend_;
@@ -368,8 +283,8 @@ class chunk_pool {
 
     mutable Mutex mutex_;
     bytes limit_;
-    node_list free_;
-    node_list used_;
+    detail::free_chunks<Backend> free_;
+    detail::chunk_list<Backend> used_;
     std::size_t used_high_ = 0;
     std::size_t created_high_ = 0;
     std::size_t acquired_ = 0;
