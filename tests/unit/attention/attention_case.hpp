@@ -37,6 +37,7 @@ struct sequence_shape {
     bool heads_outside = false; ///< queries and outputs as [head][query], else [query][head]
     std::optional<std::uint32_t> first_position{};
     bool gaps = false;                   ///< positions with gaps, in random order; needs `first_position`
+    std::size_t dead_in_ten = 0;         ///< so many of ten rows are evicted ones; needs `first_position`
     std::optional<std::size_t> scored{}; ///< the last so many queries want scores
     std::size_t spare_score_columns = 0;
 
@@ -176,18 +177,32 @@ class random_sequence {
             const std::size_t pitch = width + shape_.padding;
             memory.assign(rows * pitch + 1, from_float<T>(not_a_number));
             for (std::size_t row = 0; row < rows; ++row)
-                fill_row(memory.data() + row * pitch, width, random);
+                if (!is_dead(head, row))
+                    fill_row(memory.data() + row * pitch, width, random);
         };
+        if (shape_.gaps || shape_.dead_in_ten != 0)
+            head.positions = random_positions(rows, random);
         fill(head.keys, shape_.key_width);
         fill(head.values, shape_.value_width);
-        if (shape_.gaps) {
-            std::vector<attention::position_type> all(rows * 3 + 1);
-            std::iota(all.begin(), all.end(), attention::position_type{0});
-            std::ranges::shuffle(all, random);
-            head.positions.assign(all.begin(), all.begin() + static_cast<std::ptrdiff_t>(rows));
-            head.positions.push_back(0); // never null, also where there are no rows
-        }
         memory_.push_back(std::move(head));
+    }
+
+    /// One more than there are rows, so that the array is never null.
+    [[nodiscard]] std::vector<attention::position_type> random_positions(std::size_t rows,
+                                                                         random_engine& random) const {
+        std::vector<attention::position_type> all((shape_.gaps ? rows * 3 : rows) + 1);
+        std::iota(all.begin(), all.end(), attention::position_type{0});
+        if (shape_.gaps)
+            std::ranges::shuffle(all, random);
+        all.resize(rows + 1);
+        for (std::size_t row = 0; row < rows; ++row)
+            if (random_size(random, 0, 9) < shape_.dead_in_ten)
+                all[row] = no_position;
+        return all;
+    }
+
+    [[nodiscard]] static bool is_dead(const head_memory& head, std::size_t row) {
+        return !head.positions.empty() && head.positions[row] == no_position;
     }
 
     void describe() {
@@ -254,12 +269,14 @@ class random_sequence {
     }
 
     [[nodiscard]] std::int64_t key_position(std::size_t kv_head, std::size_t row) const {
-        return shape_.gaps ? static_cast<std::int64_t>(memory_[kv_head].positions[row])
-                           : static_cast<std::int64_t>(row);
+        const auto& positions = memory_[kv_head].positions;
+        return positions.empty() ? static_cast<std::int64_t>(row) : static_cast<std::int64_t>(positions[row]);
     }
 
     [[nodiscard]] bool visible(const attention::options& options, std::size_t query, std::size_t kv_head,
                                std::size_t row) const {
+        if (is_dead(memory_[kv_head], row))
+            return false;
         const auto longest = static_cast<std::int64_t>(std::ranges::max(shape_.rows));
         const std::int64_t first = shape_.first_position
                                        ? static_cast<std::int64_t>(*shape_.first_position)
@@ -317,6 +334,8 @@ class random_sequence {
     if (chance(3))
         shape.first_position = static_cast<std::uint32_t>(random_size(random, 0, 2 * longest + 4));
     shape.gaps = shape.first_position.has_value() && chance(2);
+    if (shape.first_position.has_value() && chance(2))
+        shape.dead_in_ten = random_size(random, 1, 10);
     if (chance(2))
         shape.scored = random_size(random, 0, shape.queries);
     shape.spare_score_columns = random_size(random, 0, 2);

@@ -44,7 +44,8 @@ class batch {
         REQUIRE(attend().ok());
         for (const auto& one : sequences_) {
             CAPTURE(one->shape().queries, one->shape().group, one->shape().rows, one->shape().key_width,
-                    one->shape().value_width, one->shape().gaps, one->shape().scored.value_or(0));
+                    one->shape().value_width, one->shape().gaps, one->shape().dead_in_ten,
+                    one->shape().scored.value_or(0));
             REQUIRE(one->output_error(options_) <= tolerance);
             REQUIRE(one->score_error(options_) <= tolerance);
             REQUIRE(one->score_sum_error(options_) <= tolerance);
@@ -163,6 +164,31 @@ TEMPLATE_LIST_TEST_CASE("a window keeps the sinks and the last positions, across
                             random}
                 .check_truth();
         }
+}
+
+TEMPLATE_LIST_TEST_CASE("no query sees an evicted row, whatever the options say", "", all_kinds) {
+    // What the rows hold is no number, so that reading one of them would show.
+    random_engine random{37};
+    for (const std::size_t dead_in_ten : {1u, 5u, 8u, 10u})
+        for (const bool causal : {true, false})
+            for (const std::size_t window : {std::size_t{40}, attention::no_window}) {
+                CAPTURE(dead_in_ten, causal, window);
+                const sequence_shape few{.queries = 2,
+                                         .group = 3,
+                                         .rows = {150, 90, 0, 33},
+                                         .key_width = 21,
+                                         .value_width = 37,
+                                         .first_position = 148,
+                                         .dead_in_ten = dead_in_ten,
+                                         .scored = 2};
+                sequence_shape many = few;
+                many.queries = 30;
+                many.first_position = 120;
+                many.gaps = true;
+                many.scored = 3;
+                batch<TestType>{{few, many}, {.causal = causal, .window = window, .sinks = 2}, random}
+                    .check_truth();
+            }
 }
 
 TEMPLATE_LIST_TEST_CASE("one row holds all the probability when its key outweighs the others", "",

@@ -141,26 +141,47 @@ class decode_task {
                 .width = value_width_};
     }
 
-    /// Rows [first, last), all of them candidates: where there are positions the mask is applied row by row.
+    /// Rows [first, last), all of them candidates: where there are positions the mask is applied row by row,
+    /// and evicted rows, which may hold anything, part the blocks.
     void attend_rows(std::size_t first, std::size_t last) noexcept {
-        for (std::size_t row = first; row < last; row += block_rows) {
-            const std::size_t end = std::min(row + block_rows, last);
-            if (head_.positions != nullptr && !sees_any(row, end)) {
-                clear_scores(row, end);
-                continue;
+        for (std::size_t row = first; row < last;) {
+            std::size_t end = std::min(row + block_rows, last);
+            if (head_.positions != nullptr) {
+                if (!sees_any(row, end)) {
+                    clear_scores(row, end);
+                    row = end;
+                    continue;
+                }
+                const std::size_t live = next_row(row, end, false);
+                clear_scores(row, live);
+                row = live;
+                end = next_row(row, end, true);
             }
-            const std::size_t next = std::min(row + block_rows, last - 1);
-            each_tile([&](std::size_t tile, auto heads) {
-                this->template weigh_tile<heads>(tile, row, end, values(row, end));
-            });
-            each_tile([&](std::size_t tile, auto heads) {
-                std::array<float*, heads> output;
-                std::copy_n(output_.begin() + static_cast<std::ptrdiff_t>(tile * tile_heads), heads(),
-                            output.begin());
-                add_values<heads>(values(row, end), read_ahead<T>{keys(next, last)}, weights_[tile].data(),
-                                  output);
-            });
+            attend_block(row, end, last);
+            row = end;
         }
+    }
+
+    /// The first row of [first, last) that is dead, or that is not; `last` where there is none.
+    [[nodiscard]] std::size_t next_row(std::size_t first, std::size_t last, bool dead) const noexcept {
+        while (first < last && is_dead(head_, first) != dead)
+            ++first;
+        return first;
+    }
+
+    /// At most `block_rows` rows; asks for those behind them as far as `last`.
+    VTENSOR_ATTENTION_INLINE void attend_block(std::size_t row, std::size_t end, std::size_t last) noexcept {
+        const std::size_t next = std::min(row + block_rows, last - 1);
+        each_tile([&](std::size_t tile, auto heads) {
+            this->template weigh_tile<heads>(tile, row, end, values(row, end));
+        });
+        each_tile([&](std::size_t tile, auto heads) {
+            std::array<float*, heads> output;
+            std::copy_n(output_.begin() + static_cast<std::ptrdiff_t>(tile * tile_heads), heads(),
+                        output.begin());
+            add_values<heads>(values(row, end), read_ahead<T>{keys(next, last)}, weights_[tile].data(),
+                              output);
+        });
     }
 
     template <std::size_t Heads>

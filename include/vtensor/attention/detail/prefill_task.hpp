@@ -139,8 +139,6 @@ class prefill_task {
             const row_ranges seen = mask_.rows_seen(position(line), head_.rows);
             if (seen.first <= first && last <= seen.last)
                 return;
-        } else if (mask_.is_full()) {
-            return;
         }
         for (std::size_t row = first; row < last; ++row)
             if (!mask_.sees(position(line), position_of(head_, row)))
@@ -180,6 +178,7 @@ class prefill_task {
         for (std::size_t column = 0; column < value_width_; column += prefill_columns) {
             const std::size_t columns = std::min(prefill_columns, value_width_ - column);
             pack_values(values, column, columns, packed_);
+            clear_dead(first, last);
             std::size_t panel = 0;
             for (; panel + panel_width <= columns; panel += panel_width)
                 multiply_lines(
@@ -189,6 +188,15 @@ class prefill_task {
             if (panel < columns)
                 add_last_columns(last - first, column + panel, columns - panel, packed_.data() + panel);
         }
+    }
+
+    /// Makes zeros of the packed values of evicted rows: a weight of 0 does not undo what is no number.
+    void clear_dead(std::size_t first, std::size_t last) noexcept {
+        if (head_.positions == nullptr)
+            return;
+        for (std::size_t row = first; row < last; ++row)
+            if (is_dead(head_, row))
+                std::fill_n(packed_.data() + (row - first) * prefill_columns, prefill_columns, 0.0f);
     }
 
     /// The columns that fill no panel: through a panel of their own.

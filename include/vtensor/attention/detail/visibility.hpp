@@ -25,12 +25,10 @@ class visibility {
     explicit constexpr visibility(const options& chosen) noexcept
         : causal_{chosen.causal}, window_{clamped(chosen.window)}, sinks_{clamped(chosen.sinks)} {}
 
-    /// True where nothing is ever hidden.
-    [[nodiscard]] constexpr bool is_full() const noexcept { return !causal_ && window_ == unlimited; }
-
-    /// True where the query at position `query` sees the key at position `key`.
+    /// True where the query at position `query` sees the key at position `key`; an evicted one no query sees.
     [[nodiscard]] constexpr bool sees(std::int64_t query, std::int64_t key) const noexcept {
-        return (!causal_ || key <= query) && (key < sinks_ || key > query - window_);
+        return key != static_cast<std::int64_t>(no_position) && (!causal_ || key <= query) &&
+               (key < sinks_ || key > query - window_);
     }
 
     /// What the query sees of `rows` rows whose positions are 0, 1, 2, …
@@ -62,6 +60,12 @@ template <class T>
 [[nodiscard]] constexpr std::int64_t position_of(const kv_head<T>& head, std::size_t row) noexcept {
     return head.positions == nullptr ? static_cast<std::int64_t>(row)
                                      : static_cast<std::int64_t>(head.positions[row]);
+}
+
+/// True where row `row` was evicted: what it holds means nothing, and may be no number.
+template <class T>
+[[nodiscard]] constexpr bool is_dead(const kv_head<T>& head, std::size_t row) noexcept {
+    return head.positions != nullptr && head.positions[row] == no_position;
 }
 
 /// The position of query 0 of the sequence; negative where there are more queries than rows and the caller
