@@ -6,90 +6,28 @@
 
 #include <vtensor/core/concepts.hpp>
 #include <vtensor/memory/pooled_chunk.hpp>
+#include <vtensor/memory/retire_tickets.hpp>
+#include <vtensor/memory/retire_types.hpp>
 #include <vtensor/memory/retiring_page.hpp>
 
-#include <concepts>
 #include <cstddef>
-#include <cstdint>
 #include <iterator>
 #include <span>
 
-namespace vtensor {
-
-/// A retire queue in figures. Pages are of the pool's chunk size.
-/// `retired` = `revived` + `reclaimed` + `retiring`, except while a growth is under way.
-struct retire_stats {
-    std::size_t retiring = 0;  ///< pages given up and still mapped
-    std::size_t due = 0;       ///< of them, those that wait for nothing but to be unmapped
-    std::size_t retired = 0;   ///< pages given up since the queue was made
-    std::size_t revived = 0;   ///< of them, taken back by their range before they were unmapped
-    std::size_t reclaimed = 0; ///< of them, unmapped, their chunk given back to the pool
-    std::size_t pending = 0;   ///< events not seen to have happened
-    std::size_t events = 0;    ///< created since the queue was made: as many as were ever pending at once
-};
-
-namespace detail {
-
-/// The last mapped pages of a range.
-template <stream_ordered_backend Backend>
-struct page_run {
-    page_index first;
-    std::span<const pooled_chunk<Backend>>
-        chunks;            ///< one a page, each with the reference that the range holds
-    page_count accessible; ///< of them, the first ones, which may be touched
-};
-
-/// The upper end of a range's mapped pages that queued work may read, or that none reads.
-struct page_tail {
-    page_index first;
-    bool retiring = false;
-};
+namespace vtensor::detail {
 
 template <stream_ordered_backend Backend>
 class retire_book {
   public:
-    using stream_type = typename Backend::stream_type;
     using chunk = pooled_chunk<Backend>;
     using addresses = retiring_addresses<Backend>;
     using page = retiring_page<Backend>;
     using ticket = retire_ticket<Backend>;
-    using lane = retire_lane<Backend>;
     using stage = retiring_stage;
     using due_list = retiring_list<Backend, by_ticket>;
 
-    // ---- lanes and tickets ----
-
+    retire_tickets<Backend> tickets;
     spares<page, retiring_list<Backend, by_addresses>> spare_pages;
-    spares<ticket> spare_tickets;
-    spares<lane> spare_lanes;
-
-    [[nodiscard]] boost::intrusive::list<lane>& lanes() noexcept { return lanes_; }
-    /// Null where streams cannot be compared: each ticket then has a lane of its own.
-    [[nodiscard]] lane* find_lane([[maybe_unused]] const stream_type& stream) noexcept {
-        if constexpr (std::equality_comparable<stream_type>) {
-            for (lane& one : lanes_) {
-                if (one.stream == stream)
-                    return &one;
-            }
-        }
-        return nullptr;
-    }
-    /// Out of the spares.
-    lane& add_lane(const stream_type& stream) noexcept {
-        lane& added = spare_lanes.take();
-        added.stream = stream;
-        lanes_.push_back(added);
-        return added;
-    }
-    /// The next spare ticket, whose event was recorded.
-    ticket& add_ticket(lane& to) noexcept {
-        ticket& added = spare_tickets.take();
-        added.number = ++last_number_;
-        added.lane = &to;
-        to.tickets.push_back(added);
-        return added;
-    }
-    [[nodiscard]] std::uint64_t last_number() const noexcept { return last_number_; }
 
     /// The ticket's event has happened: what retires behind it is due.
     void settle(ticket& over) noexcept {
@@ -103,22 +41,7 @@ class retire_book {
                 remove(free);
         }
         over.retiring = 0;
-        put_away(over);
-    }
-
-    /// The oldest ticket up to `last` that keeps pages mapped which nobody wants, or null.
-    [[nodiscard]] ticket* oldest(std::uint64_t last) noexcept {
-        ticket* found = nullptr;
-        for (lane& one : lanes_) {
-            for (ticket& waiting : one.tickets) {
-                if (waiting.retiring == 0)
-                    continue;
-                if (waiting.number <= last && (found == nullptr || waiting.number < found->number))
-                    found = &waiting;
-                break;
-            }
-        }
-        return found;
+        tickets.put_away(over);
     }
 
     // ---- pages of a range ----
@@ -132,6 +55,14 @@ class retire_book {
                 break;
             if (one.index >= first)
                 return true;
+        }
+        return false;
+    }
+
+    [[nodiscard]] static bool is_retiring(const addresses& range, page_index wanted) noexcept {
+        for (const page& one : range.pages) {
+            if (one.index == wanted)
+                return one.stage == stage::retiring;
         }
         return false;
     }
@@ -251,35 +182,38 @@ class retire_book {
     // ---- figures ----
 
     [[nodiscard]] retire_stats stats() const noexcept {
-        std::size_t pending = 0;
-        for (const lane& one : lanes_)
-            pending += one.tickets.size();
-        return {retiring_, due_.size(), retired_, revived_, reclaimed_, pending, 0};
+        return {retiring_, due_.size(), retired_, revived_, reclaimed_, tickets.pending(), 0};
     }
 
     /// O(pages).
     [[nodiscard]] bool verify() const noexcept {
         std::size_t retiring = due_.size();
-        for (const lane& one : lanes_) {
-            if (one.tickets.empty())
-                return false;
-            for (const ticket& waiting : one.tickets) {
-                std::size_t counted = 0;
-                for (const page& read : waiting.pages) {
-                    if (read.ticket != &waiting)
-                        return false;
-                    counted += read.stage == stage::retiring ? 1 : 0;
-                }
-                if (waiting.lane != &one || waiting.pages.empty() || counted != waiting.retiring)
-                    return false;
-                retiring += counted;
-            }
-        }
+        if (!tickets.verify(retiring))
+            return false;
         for (const page& one : due_) {
             if (one.ticket != nullptr || one.stage != stage::retiring)
                 return false;
         }
         return retiring == retiring_;
+    }
+
+    /// Whether the entry is of a range whose pages end at `mapped`: in page order, revived where a page is
+    /// the range's and otherwise retiring, and `holds(page, is the range's)`. O(pages).
+    template <class Holds>
+    [[nodiscard]] static bool verify(const addresses& range, page_index mapped, page_index limit,
+                                     Holds holds) noexcept {
+        page_index least;
+        std::size_t retiring = 0;
+        for (const page& one : range.pages) {
+            const bool owned = one.index < mapped;
+            const stage right = owned ? stage::revived : stage::retiring;
+            if (one.index < least || one.index >= limit || one.stage != right || one.range != &range ||
+                !holds(one, owned))
+                return false;
+            least = one.index + page_count{1};
+            retiring += owned ? 0u : 1u;
+        }
+        return retiring == range.retiring;
     }
 
   private:
@@ -314,21 +248,8 @@ class retire_book {
     void drop(page& leaving, ticket& from) noexcept {
         from.pages.erase(from.pages.iterator_to(leaving));
         if (from.pages.empty())
-            put_away(from);
+            tickets.put_away(from);
     }
-    /// No page waits for the ticket any more.
-    void put_away(ticket& over) noexcept {
-        lane& from = *over.lane;
-        from.tickets.erase(from.tickets.iterator_to(over));
-        over.lane = nullptr;
-        if (over.waiters == 0) // otherwise the last waiter puts it to the spares
-            spare_tickets.keep(over);
-        if (from.tickets.empty()) {
-            lanes_.erase(lanes_.iterator_to(from));
-            spare_lanes.keep(from);
-        }
-    }
-
     /// The page is in no list but that of its range.
     void remove(page& gone) noexcept {
         addresses& range = *gone.range;
@@ -338,15 +259,11 @@ class retire_book {
             delete &range;
     }
 
-    boost::intrusive::list<lane> lanes_; ///< each with a ticket, each ticket with a page
-    due_list due_;                       ///< pages that wait for nothing but to be unmapped
-    std::uint64_t last_number_ = 0;
+    due_list due_; ///< pages that wait for nothing but to be unmapped
     std::size_t retiring_ = 0;
     std::size_t retired_ = 0;
     std::size_t revived_ = 0;
     std::size_t reclaimed_ = 0;
 };
 
-} // namespace detail
-
-} // namespace vtensor
+} // namespace vtensor::detail

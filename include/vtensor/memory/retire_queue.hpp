@@ -9,11 +9,11 @@
 #include <vtensor/memory/pooled_chunk.hpp>
 #include <vtensor/memory/reservation.hpp>
 #include <vtensor/memory/retire_book.hpp>
+#include <vtensor/memory/retire_types.hpp>
+#include <vtensor/memory/retire_work.hpp>
 
 #include <cstddef>
 #include <cstdint>
-#include <iterator>
-#include <limits>
 #include <memory>
 #include <mutex>
 #include <new>
@@ -33,7 +33,7 @@ class retire_queue {
     using book_type = detail::retire_book<Backend>;
     using page = typename book_type::page;
     using ticket = typename book_type::ticket;
-    using lane = typename book_type::lane;
+    using lane = detail::retire_lane<Backend>;
 
   public:
     using pool_type = chunk_pool<Backend, Mutex>;
@@ -42,7 +42,7 @@ class retire_queue {
     using addresses_type = detail::retiring_addresses<Backend>;
     using page_run = detail::page_run<Backend>;
 
-    static constexpr page_count every_page{std::numeric_limits<std::size_t>::max()};
+    static constexpr page_count every_page = detail::retire_work<Backend, pool_type>::every_page;
 
     explicit retire_queue(pool_type& pool) noexcept : pool_{&pool} {}
     retire_queue(const retire_queue&) = delete;
@@ -61,8 +61,8 @@ class retire_queue {
     /// The same, and says how many pages it gave back.
     [[nodiscard]] status reclaim(page_count enough, page_count& reclaimed) noexcept {
         const std::lock_guard lock{mutex_};
-        const status polled = poll();
-        const status unmapped = unmap_due(enough, reclaimed);
+        const status polled = work_.poll();
+        const status unmapped = work_.unmap_due(enough, reclaimed);
         return polled ? unmapped : polled;
     }
 
@@ -71,9 +71,9 @@ class retire_queue {
     /// meanwhile.
     [[nodiscard]] result<bool> wait_oldest() noexcept {
         std::unique_lock lock{mutex_};
-        const result<bool> waited = wait_for_oldest(lock, book_.last_number());
+        const result<bool> waited = work_.wait_for_oldest(lock, book_.tickets.last_number());
         if (waited && *waited)
-            unmap_all_due();
+            work_.unmap_all_due();
         return waited;
     }
 
@@ -81,22 +81,22 @@ class retire_queue {
     /// call goes on where this one stopped.
     [[nodiscard]] status drain() noexcept {
         std::unique_lock lock{mutex_};
-        const std::uint64_t last = book_.last_number();
+        const std::uint64_t last = book_.tickets.last_number();
         for (;;) {
-            const result<bool> waited = wait_for_oldest(lock, last);
+            const result<bool> waited = work_.wait_for_oldest(lock, last);
             if (!waited)
                 return waited.status();
             if (!*waited)
                 break;
         }
         page_count reclaimed{};
-        return unmap_due(every_page, reclaimed);
+        return work_.unmap_due(every_page, reclaimed);
     }
 
     [[nodiscard]] retire_stats stats() const noexcept {
         const std::lock_guard lock{mutex_};
         retire_stats figures = book_.stats();
-        figures.events = events_;
+        figures.events = work_.events();
         return figures;
     }
 
@@ -131,16 +131,18 @@ class retire_queue {
                                 const stream_type& stream) noexcept {
         const std::lock_guard lock{mutex_};
         if (book_.is_read(range, run.first))
-            static_cast<void>(poll()); // what has happened meanwhile need not be waited for
-        lane* const known = book_.find_lane(stream);
-        if (const status outcome = make_spares(run.chunks.size(), known == nullptr ? &stream : nullptr);
+            static_cast<void>(work_.poll()); // what has happened meanwhile need not be waited for
+        lane* const known = book_.tickets.find_lane(stream);
+        if (const status outcome = work_.make_spares(run.chunks.size(), known == nullptr ? &stream : nullptr);
             !outcome)
             return outcome;
-        if (const status outcome = wait_for_readers(range, run.first, stream); !outcome)
+        if (const status outcome = work_.wait_for_readers(range, run.first, stream); !outcome)
             return outcome;
-        if (const status outcome = backend().record(book_.spare_tickets.next().event, stream); !outcome)
+        if (const status outcome = backend().record(book_.tickets.spare_tickets.next().event, stream);
+            !outcome)
             return outcome;
-        ticket& recorded = book_.add_ticket(known != nullptr ? *known : book_.add_lane(stream));
+        ticket& recorded =
+            book_.tickets.add_ticket(known != nullptr ? *known : book_.tickets.add_lane(stream));
         book_.give_up(range, run, &recorded);
         return {};
     }
@@ -150,10 +152,10 @@ class retire_queue {
     /// where there is no memory for book-keeping, and changes nothing then.
     [[nodiscard]] status give_up(addresses_type& range, const page_run& run) noexcept {
         const std::lock_guard lock{mutex_};
-        if (const status outcome = make_spare_pages(run.chunks.size()); !outcome)
+        if (const status outcome = work_.make_spare_pages(run.chunks.size()); !outcome)
             return outcome;
         book_.give_up(range, run, nullptr);
-        unmap_all_due();
+        work_.unmap_all_due();
         return {};
     }
 
@@ -162,7 +164,7 @@ class retire_queue {
         const std::lock_guard lock{mutex_};
         if (!book_.is_read(range, first))
             return false;
-        static_cast<void>(poll());
+        static_cast<void>(work_.poll());
         return book_.is_read(range, first);
     }
 
@@ -197,11 +199,7 @@ class retire_queue {
     }
     [[nodiscard]] bool is_retiring(const addresses_type& range, page_index wanted) const noexcept {
         const std::lock_guard lock{mutex_};
-        for (const page& one : range.pages) {
-            if (one.index == wanted)
-                return one.stage == detail::retiring_stage::retiring;
-        }
-        return false;
+        return book_type::is_retiring(range, wanted);
     }
 
     /// Checks the entry against its range, whose pages end at `mapped`, O(pages): in page order, each with a
@@ -210,20 +208,10 @@ class retire_queue {
     [[nodiscard]] bool verify(const addresses_type& range, page_index mapped, page_index limit,
                               ChunkOf chunk_of) const noexcept {
         const std::lock_guard lock{mutex_};
-        page_index least;
-        std::size_t retiring = 0;
-        for (const page& one : range.pages) {
-            const bool owned = one.index < mapped;
-            const auto stage = owned ? detail::retiring_stage::revived : detail::retiring_stage::retiring;
-            if (one.index < least || one.index >= limit || one.stage != stage || one.range != &range)
-                return false;
-            if (!one.chunk || pool_->references(one.chunk) == 0 ||
-                (owned && one.chunk != chunk_of(one.index)))
-                return false;
-            least = one.index + page_count{1};
-            retiring += owned ? 0u : 1u;
-        }
-        return retiring == range.retiring;
+        return book_type::verify(range, mapped, limit, [&](const page& one, bool owned) {
+            return one.chunk && pool_->references(one.chunk) > 0 &&
+                   (!owned || one.chunk == chunk_of(one.index));
+        });
     }
 
     // ---- for the pool ----
@@ -233,163 +221,16 @@ class retire_queue {
     /// reach.
     void close() noexcept {
         const std::lock_guard lock{mutex_};
-        while (!book_.lanes().empty()) {
-            ticket& oldest = book_.lanes().front().tickets.front();
-            if (backend().wait(oldest.event) || backend().wait(oldest.event)) {
-                book_.settle(oldest);
-                continue;
-            }
-            while (!oldest.pages.empty())
-                book_.lose(oldest.pages.front());
-        }
-        unmap_all_due();
-        unmap_all_due();
-        while (!book_.due().empty())
-            book_.lose(book_.due().front());
-        while (!book_.spare_tickets.empty()) {
-            const std::unique_ptr<ticket> unused{&book_.spare_tickets.take()};
-            destroy(unused->event);
-        }
+        work_.close();
     }
 
   private:
     [[nodiscard]] Backend& backend() const noexcept { return pool_->backend(); }
 
-    /// Tries twice; an event that stays then is lost, and nothing else.
-    void destroy(const typename Backend::event_type& event) noexcept {
-        if (!backend().destroy_event(event))
-            static_cast<void>(backend().destroy_event(event));
-    }
-
-    // ---- what a retirement takes ----
-
-    static error no_memory(std::size_t size) noexcept {
-        return error{errc::out_of_memory, verb::shrink, 0, bytes{size}};
-    }
-    status make_spare_pages(std::size_t count) noexcept {
-        while (book_.spare_pages.size() < count) {
-            if (!book_.spare_pages.add())
-                return no_memory(sizeof(page));
-        }
-        return {};
-    }
-    /// Pages, a ticket with its event, and a lane where `stream` is given.
-    status make_spares(std::size_t pages, const stream_type* stream) noexcept {
-        if (const status outcome = make_spare_pages(pages); !outcome)
-            return outcome;
-        if (stream != nullptr && book_.spare_lanes.empty() && !book_.spare_lanes.add(*stream))
-            return no_memory(sizeof(lane));
-        if (!book_.spare_tickets.empty())
-            return {};
-        const auto event = backend().create_event();
-        if (!event)
-            return event.status();
-        ++events_;
-        if (book_.spare_tickets.add(*event))
-            return {};
-        destroy(*event);
-        return no_memory(sizeof(ticket));
-    }
-
-    /// A revived page may have readers on another stream. The stream waits for them, so that one event tells
-    /// of all; the calling thread does not. Streams are not compared here: one name may stand for several
-    /// (a stream for each thread, or one destroyed and another created).
-    status wait_for_readers(const addresses_type& range, page_index first,
-                            const stream_type& stream) noexcept {
-        const ticket* last = nullptr;
-        for (const page& one : range.pages) {
-            if (one.stage != detail::retiring_stage::revived)
-                break;
-            if (one.index < first || one.ticket == last)
-                continue;
-            last = one.ticket;
-            if (const status outcome = backend().wait(stream, last->event); !outcome)
-                return outcome;
-        }
-        return {};
-    }
-
-    // ---- what is done ----
-
-    /// Asks which events have happened. Where one lane's cannot be asked the others are all the same, and the
-    /// first failure is returned.
-    status poll() noexcept {
-        status failure;
-        auto& lanes = book_.lanes();
-        for (auto next = lanes.begin(); next != lanes.end();) {
-            lane& one = *next++; // it goes with its last ticket
-            for (std::size_t left = one.tickets.size(); left > 0; --left) {
-                ticket& oldest = one.tickets.front();
-                const auto happened = backend().query(oldest.event);
-                if (!happened && failure)
-                    failure = happened.status();
-                if (!happened || !*happened)
-                    break;
-                book_.settle(oldest);
-            }
-        }
-        return failure;
-    }
-
-    /// Only tickets up to number `last`. False where there is nothing to wait for.
-    result<bool> wait_for_oldest(std::unique_lock<Mutex>& lock, std::uint64_t last) noexcept {
-        ticket* const waited = book_.oldest(last);
-        if (waited == nullptr)
-            return false;
-        ++waited->waiters;
-        lock.unlock();
-        const status outcome = backend().wait(waited->event);
-        lock.lock();
-        --waited->waiters;
-        if (waited->lane == nullptr) { // another thread saw that it had happened
-            if (waited->waiters == 0)
-                book_.spare_tickets.keep(*waited);
-            return true;
-        }
-        if (!outcome)
-            return outcome;
-        book_.settle(*waited);
-        return true;
-    }
-
-    /// Neighbours in one call, until `enough` pages are given back.
-    status unmap_due(page_count enough, page_count& reclaimed) noexcept {
-        status failure;
-        auto& due = book_.due();
-        auto next = due.begin();
-        while (next != due.end() && reclaimed < enough) {
-            const page& first = *next;
-            const addresses_type& range = *first.range;
-            std::size_t count = 0;
-            for (;
-                 next != due.end() && next->range == &range && next->index == first.index + page_count{count};
-                 ++next)
-                ++count;
-            if (const status outcome = backend().unmap(range.at(first.index), range.page_size * count);
-                !outcome) {
-                failure = failure ? outcome : failure;
-                continue;
-            }
-            // Last page first, so that the pool hands the same chunks out again in page order.
-            for (std::size_t left = count; left > 0; --left) {
-                page& gone = *std::prev(next);
-                pool_->release(gone.chunk);
-                book_.finish(gone);
-            }
-            reclaimed += page_count{count};
-        }
-        return failure;
-    }
-    /// What the backend refuses stays due.
-    void unmap_all_due() noexcept {
-        page_count reclaimed{};
-        static_cast<void>(unmap_due(every_page, reclaimed));
-    }
-
     pool_type* pool_;
     mutable Mutex mutex_;
     book_type book_;
-    std::size_t events_ = 0;
+    detail::retire_work<Backend, pool_type> work_{*pool_, book_};
 };
 
 } // namespace vtensor
