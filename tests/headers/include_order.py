@@ -30,9 +30,6 @@ MAY_SEE = {
 # driver's headers, nobody else does.
 OTHER_LIBRARIES = {"attention": ("hwy/",)}
 
-# One header of a room that another room shares, and nothing else of it.
-SHARED_HEADERS = {("backends/detail", "backends/host/range_table.hpp")}
-
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.MULTILINE)
 
 
@@ -65,8 +62,7 @@ def complaints_about(header, text, known):
             target = name.removeprefix("vtensor/")
             if target not in known:
                 yield f"{header}: includes <{name}>, which does not exist"
-            elif (room_of(target) != room and room_of(target) not in visible
-                  and (room, target) not in SHARED_HEADERS):
+            elif room_of(target) != room and room_of(target) not in visible:
                 yield f"{header}: '{room}' may not see '{room_of(target)}', but includes <{name}>"
         elif not (is_standard(name) or name.startswith("boost/") or room.startswith("backends/")
                   or name.startswith(OTHER_LIBRARIES.get(room, ("\0",)))):

@@ -12,8 +12,8 @@
 #include <vector>
 
 using namespace vtensor;
-using host::mapping_block;
 using testing::failing_new;
+using vtensor::detail::mapping_block;
 
 namespace {
 

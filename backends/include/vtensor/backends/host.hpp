@@ -6,13 +6,13 @@
 // runs here runs there. It never prints, never aborts, and keeps no global state.
 #pragma once
 
+#include <vtensor/backends/detail/range_table.hpp>
 #include <vtensor/backends/host/addresses.hpp>
 #include <vtensor/backends/host/chunk_file.hpp>
 #include <vtensor/backends/host/chunk_table.hpp>
+#include <vtensor/backends/host/kernel_mappings.hpp>
 #include <vtensor/backends/host/open.hpp>
 #include <vtensor/backends/host/options.hpp>
-#include <vtensor/backends/host/range_table.hpp>
-#include <vtensor/backends/host/spare_mappings.hpp>
 #include <vtensor/backends/os/handle.hpp>
 #include <vtensor/core/concepts.hpp>
 
@@ -53,7 +53,7 @@ class host_backend {
 
     ~host_backend() {
         ranges_.for_each_reservation(
-            [this](address where, bytes size) { static_cast<void>(release_addresses(where, size)); });
+            [this](address where, bytes size) { static_cast<void>(kernel_.release_addresses(where, size)); });
     }
 
     // ---- the contract ----
@@ -83,7 +83,7 @@ class host_backend {
         const std::lock_guard lock{mutex_};
         if (const errc refusal = ranges_.check_release(where, size); refusal != errc::ok)
             return refuse(refusal, verb::release, size);
-        if (const int native = release_addresses(where, size); native != 0)
+        if (const int native = kernel_.release_addresses(where, size); native != 0)
             return refuse(errc::native_failure, verb::release, size, native);
         ranges_.remove_reservation(where);
         reserved_ -= size;
@@ -131,8 +131,8 @@ class host_backend {
         const auto covered = ranges_.cover(where, size);
         if (covered.refusal != errc::ok)
             return refuse(covered.refusal, verb::set_access, size);
-        if (const int native = apply(covered, allowed); native != 0) {
-            restore(covered); // the kernel may have changed some of the mappings before it gave up
+        if (const int native = kernel_.apply(covered, chunks_, allowed); native != 0) {
+            kernel_.restore(covered); // the kernel may have changed some of the mappings before it gave up
             return refuse(errc::too_many_mappings, verb::set_access, size, native);
         }
         for (auto entry = covered.first; entry; entry = covered.after(entry)) {
@@ -151,7 +151,7 @@ class host_backend {
         const auto covered = ranges_.cover(where, size);
         if (covered.refusal != errc::ok)
             return refuse(covered.refusal, verb::unmap, size);
-        if (const int native = make_reserved(where, size); native != 0)
+        if (const int native = kernel_.make_reserved(where, size); native != 0)
             return refuse(errc::too_many_mappings, verb::unmap, size, native);
         ranges_.remove(covered, [this](std::uint32_t chunk) { chunks_.drop_mapping(chunk); });
         mapped_ -= size;
@@ -257,64 +257,13 @@ class host_backend {
     }
     [[nodiscard]] bool is_whole(address where) const noexcept { return is_whole(where - address{}); }
 
-    // The kernel is told of a mapping when access to it is first granted: until then its addresses are
-    // PROT_NONE either way, and mappings whose chunks are neighbours in the file cost one call for all of
-    // them.
-
-    /// Gives the mappings the access. 0, or errno after doing a part of it.
-    int apply(const host::range_table::covered& covered, access_mode allowed) const noexcept {
-        for (auto entry = covered.first; entry;) {
-            const bool installed = entry->installed;
-            const auto [file, offset] = chunks_.place_of(entry->chunk);
-            const address start = entry->start;
-            bytes run{0};
-            do {
-                run += entry->size;
-                entry = covered.after(entry);
-            } while (entry && entry->installed == installed &&
-                     (installed || chunks_.place_of(entry->chunk) ==
-                                       host::chunk_table::place{file, offset + run.count()}));
-            int native = 0;
-            if (installed)
-                native = host::protect(start, run, allowed);
-            else if (allowed != access_mode::none)
-                native = host::install(start, run, file, offset, allowed);
-            if (native != 0)
-                return native;
-        }
-        return 0;
-    }
-
-    /// Puts the mappings back to what the table says of them. New ones go first: that makes room where old
-    /// ones must be split.
-    void restore(const host::range_table::covered& covered) noexcept {
-        for (auto entry = covered.first; entry; entry = covered.after(entry)) {
-            if (!entry->installed)
-                static_cast<void>(make_reserved(entry->start, entry->size));
-        }
-        for (auto entry = covered.first; entry; entry = covered.after(entry)) {
-            if (entry->installed)
-                static_cast<void>(spares_.with_room(
-                    [&] { return host::protect(entry->start, entry->size, entry->allowed); }));
-        }
-    }
-
-    // What gives memory back or undoes must work also where the process has all the mappings it may have.
-
-    int make_reserved(address where, bytes size) noexcept {
-        return spares_.with_room([&] { return host::make_reserved(where, size); });
-    }
-    int release_addresses(address where, bytes size) noexcept {
-        return spares_.with_room([&] { return host::release_addresses(where, size); });
-    }
-
-    host::spare_mappings spares_;
     bytes granularity_;
     huge_page_report huge_pages_;
 
     mutable std::mutex mutex_;
     host::chunk_table chunks_;
-    host::range_table ranges_;
+    host::kernel_mappings kernel_;
+    detail::range_table ranges_;
     bytes reserved_{};
     bytes mapped_{};
 };

@@ -7,7 +7,7 @@
 
 #include <vtensor/backends/detail/device_chunks.hpp>
 #include <vtensor/backends/detail/device_peers.hpp>
-#include <vtensor/backends/host/range_table.hpp>
+#include <vtensor/backends/detail/range_table.hpp>
 
 #include <algorithm>
 #include <array>
@@ -26,8 +26,8 @@ struct access_features {
 template <class Api>
 class device_access {
   public:
-    using covered = host::range_table::covered;
-    using place = host::range_table::place;
+    using covered = range_table::covered;
+    using place = range_table::place;
 
     /// Throws std::bad_alloc.
     device_access(device_native<Api>& native, device_chunks<Api>& chunks, int device, std::vector<int> peers,

@@ -8,7 +8,7 @@
 #include <vtensor/backends/detail/device_access.hpp>
 #include <vtensor/backends/detail/device_chunks.hpp>
 #include <vtensor/backends/detail/device_native.hpp>
-#include <vtensor/backends/host/range_table.hpp>
+#include <vtensor/backends/detail/range_table.hpp>
 
 #include <algorithm>
 #include <cstddef>
@@ -30,7 +30,7 @@ struct device_outcome {
 template <class Api>
 class device_mappings {
   public:
-    using covered = host::range_table::covered;
+    using covered = range_table::covered;
 
     /// `max_mappings` 0: as many as the driver allows. Throws std::bad_alloc.
     device_mappings(device_native<Api>& native, device_chunks<Api>& chunks, std::vector<int> peers,
@@ -41,7 +41,7 @@ class device_mappings {
           max_mappings_{max_mappings == 0 ? std::numeric_limits<std::size_t>::max() : max_mappings} {}
 
     /// Where reservations are entered, looked up and removed.
-    [[nodiscard]] host::range_table& ranges() noexcept { return ranges_; }
+    [[nodiscard]] range_table& ranges() noexcept { return ranges_; }
 
     /// As the driver counts: a chunk of several pieces is several mappings.
     [[nodiscard]] std::size_t count() const noexcept { return count_; }
@@ -142,7 +142,7 @@ class device_mappings {
         return 0;
     }
     /// A mapping that cannot be put back stays in the table: it is mapped again when access is next set.
-    void put_back(const covered& found, host::range_table::place end) noexcept {
+    void put_back(const covered& found, range_table::place end) noexcept {
         for (auto entry = found.first; entry != end; entry = found.after(entry)) {
             const auto pieces = chunks_.handles(entry->chunk);
             entry->installed = insist([&] { return native_.map(entry->start, entry->size, pieces); }) == 0;
@@ -155,7 +155,7 @@ class device_mappings {
     device_native<Api>& native_;
     device_chunks<Api>& chunks_;
     device_access<Api> access_;
-    host::range_table ranges_{std::numeric_limits<std::size_t>::max()};
+    range_table ranges_{std::numeric_limits<std::size_t>::max()};
     std::size_t max_mappings_;
     std::size_t count_ = 0;
     bytes mapped_{};

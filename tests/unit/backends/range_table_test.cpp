@@ -3,7 +3,7 @@
 // range_table against a model that keeps one entry for each page.
 #include "support/catch.hpp"
 
-#include <vtensor/backends/host/range_table.hpp>
+#include <vtensor/backends/detail/range_table.hpp>
 
 #include <algorithm>
 #include <cstddef>
@@ -13,8 +13,8 @@
 #include <vector>
 
 using namespace vtensor;
-using host::mapping_block;
-using host::range_table;
+using vtensor::detail::mapping_block;
+using vtensor::detail::range_table;
 
 namespace {
 

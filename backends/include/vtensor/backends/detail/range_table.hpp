@@ -4,7 +4,7 @@
 // follow from it. It makes no system call and owns no memory but its own nodes; it is not locked.
 #pragma once
 
-#include <vtensor/backends/host/mapping_list.hpp>
+#include <vtensor/backends/detail/mapping_list.hpp>
 #include <vtensor/core/concepts.hpp>
 
 #include <boost/intrusive/set.hpp>
@@ -14,7 +14,7 @@
 #include <iterator>
 #include <new>
 
-namespace vtensor::host {
+namespace vtensor::detail {
 
 /// One reserved range and what is mapped in it.
 struct reserved_range
@@ -167,4 +167,4 @@ class range_table {
     std::size_t max_mappings_;
 };
 
-} // namespace vtensor::host
+} // namespace vtensor::detail

@@ -16,7 +16,7 @@
 #include <iterator>
 #include <new>
 
-namespace vtensor::host {
+namespace vtensor::detail {
 
 /// One chunk at one range.
 struct mapping {
@@ -202,4 +202,4 @@ class mapping_list {
         by_start_; ///< the same
 };
 
-} // namespace vtensor::host
+} // namespace vtensor::detail
