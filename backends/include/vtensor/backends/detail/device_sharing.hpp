@@ -51,7 +51,7 @@ class device_sharing : public device_streams<Api> {
     /// where `can_export()` is false, and for a chunk of several pieces.
     [[nodiscard]] result<os_handle> export_chunk(device_chunk chunk) noexcept {
         constexpr verb what = verb::export_chunk;
-        const typename device_vmm<Api>::session use{*this};
+        const device_session<Api> use = this->enter();
         const bytes size = this->chunks_.size_of(chunk);
         if (size == bytes{0})
             return this->refuse(errc::unknown_chunk, what, bytes{0});
@@ -79,7 +79,7 @@ class device_sharing : public device_streams<Api> {
             return this->refuse(errc::misaligned, what, size);
         if (handle.kind() != kind_)
             return this->refuse(errc::foreign_handle, what, size);
-        const typename device_vmm<Api>::session use{*this};
+        const device_session<Api> use = this->enter();
         if (!use.ok())
             return use.failure(what, size);
         if (size > this->report_.memory && this->report_.memory != bytes{0})

@@ -13,7 +13,9 @@
 #include <vtensor/backends/detail/device_mappings.hpp>
 #include <vtensor/backends/detail/device_native.hpp>
 #include <vtensor/backends/detail/device_reservations.hpp>
+#include <vtensor/backends/detail/device_session.hpp>
 #include <vtensor/backends/detail/device_types.hpp>
+#include <vtensor/backends/detail/opened_device.hpp>
 #include <vtensor/backends/detail/owning_process.hpp>
 #include <vtensor/core/concepts.hpp>
 
@@ -24,19 +26,8 @@
 #include <mutex>
 #include <string>
 #include <utility>
-#include <vector>
 
 namespace vtensor::detail {
-
-/// A device that is open and has been tried, and how it is to be used: what probing hands to a backend.
-template <class Api>
-struct opened_device {
-    device_native<Api> native;
-    device_report report;
-    std::vector<int> peers;
-    std::size_t max_mappings = 0; ///< 0: as many as the driver allows
-    remap_callback on_remap;
-};
 
 /// Verbs may be called from any thread (one mutex: drivers serialise these calls anyway), but not from a
 /// child of fork(), which has no device: there they fail with `no_device` and the destructor does nothing.
@@ -64,7 +55,7 @@ class device_vmm {
         align = std::max(align, granularity());
         if (size > most_addresses || align > most_addresses)
             return refuse(errc::out_of_addresses, verb::reserve, size);
-        const session use{*this};
+        const session use = enter();
         if (!use.ok())
             return use.failure(verb::reserve, size);
         auto room = device_reservations::prepare();
@@ -84,7 +75,7 @@ class device_vmm {
     }
 
     [[nodiscard]] status release(address where, bytes size) noexcept {
-        const session use{*this};
+        const session use = enter();
         if (const errc refusal = mappings_.ranges().check_release(where, size); refusal != errc::ok)
             return refuse(refusal, verb::release, size);
         if (!use.ok())
@@ -104,7 +95,7 @@ class device_vmm {
             return refuse(errc::misaligned, verb::create, size);
         if (report_.memory != bytes{0} && size > report_.memory)
             return refuse(errc::out_of_memory, verb::create, size);
-        const session use{*this};
+        const session use = enter();
         if (!use.ok())
             return use.failure(verb::create, size);
         int native = 0;
@@ -116,7 +107,7 @@ class device_vmm {
 
     /// Of a mapped chunk the memory goes with its last mapping.
     [[nodiscard]] status destroy(device_chunk chunk) noexcept {
-        const session use{*this};
+        const session use = enter();
         if (chunks_.size_of(chunk) == bytes{0})
             return refuse(errc::unknown_chunk, verb::destroy, bytes{0});
         if (!use.ok())
@@ -241,21 +232,8 @@ class device_vmm {
         });
     }
 
-    /// The lock, and the device current for this thread.
-    class session {
-      public:
-        explicit session(device_vmm& of) noexcept
-            : lock_{of.mutex_}, here_{of.process_.is_this()}, scope_{of.native_.api(), here_} {}
-        [[nodiscard]] bool ok() const noexcept { return here_ && scope_.failed() == 0; }
-        [[nodiscard]] error failure(verb where, bytes size) const noexcept {
-            return here_ ? failed(scope_.failed(), where, size) : refuse(errc::no_device, where, size);
-        }
-
-      private:
-        std::lock_guard<std::mutex> lock_;
-        bool here_;
-        typename Api::current scope_;
-    };
+    using session = device_session<Api>;
+    [[nodiscard]] session enter() noexcept { return session{mutex_, process_, native_.api()}; }
 
     static error refuse(errc code, verb where, bytes size, int native = 0) noexcept {
         return error{code, where, native, size};
@@ -281,7 +259,7 @@ class device_vmm {
     }
 
     status map_locked(address where, device_chunk chunk, remap_event& event) noexcept {
-        const session use{*this};
+        const session use = enter();
         const bytes size = chunks_.size_of(chunk);
         if (size == bytes{0})
             return refuse(errc::unknown_chunk, verb::map, bytes{0});
@@ -309,7 +287,7 @@ class device_vmm {
             return refuse(errc::invalid_argument, what, size);
         if (!is_whole(size) || !where.is_multiple_of(granularity()))
             return refuse(errc::misaligned, what, size);
-        const session use{*this};
+        const session use = enter();
         const auto found = mappings_.ranges().cover(where, size);
         if (found.refusal != errc::ok)
             return refuse(found.refusal, what, size);

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// How a verb of a device backend begins: one thread at a time, in the process that opened the device, and
+// with the device current for the calling thread.
+#pragma once
+
+#include <vtensor/backends/detail/owning_process.hpp>
+#include <vtensor/core/concepts.hpp>
+
+#include <mutex>
+
+namespace vtensor::detail {
+
+template <class Api>
+class device_session {
+  public:
+    device_session(std::mutex& mutex, const owning_process& process, Api& api) noexcept
+        : lock_{mutex}, here_{process.is_this()}, scope_{api, here_} {}
+    device_session(const device_session&) = delete;
+    device_session& operator=(const device_session&) = delete;
+
+    [[nodiscard]] bool ok() const noexcept { return here_ && scope_.failed() == 0; }
+    /// Why not.
+    [[nodiscard]] error failure(verb where, bytes size) const noexcept {
+        return here_ ? error{Api::classify(scope_.failed()), where, scope_.failed(), size}
+                     : error{errc::no_device, where, 0, size};
+    }
+
+  private:
+    std::lock_guard<std::mutex> lock_;
+    bool here_;
+    typename Api::current scope_;
+};
+
+} // namespace vtensor::detail
