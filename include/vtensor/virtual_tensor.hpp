@@ -10,9 +10,13 @@
 #include <vtensor/memory/grown_range.hpp>
 #include <vtensor/memory/look_ahead_range.hpp>
 #include <vtensor/memory/mapper.hpp>
+#include <vtensor/memory/slot_map.hpp>
 #include <vtensor/policy/eviction/keep_all.hpp>
 #include <vtensor/policy/growth.hpp>
 #include <vtensor/row_shape.hpp>
+#include <vtensor/tensor/figures.hpp>
+#include <vtensor/tensor/rows_view.hpp>
+#include <vtensor/tensor/together.hpp>
 #include <vtensor/view.hpp>
 
 #include <algorithm>
@@ -20,6 +24,7 @@
 #include <limits>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <type_traits>
 #include <utility>
 
@@ -37,23 +42,13 @@ struct range_under<Pool, Growth> {
     using type = look_ahead_range<Pool, Growth>;
 };
 
+/// In place of the slot map where no row is ever evicted.
+struct no_slots {};
+
 } // namespace detail
 
-/// What may be said of a tensor when it is made.
-struct tensor_options {
-    owner_id owner{}; ///< whose data it will hold, for pools that scrub between owners
-};
-
-/// A tensor in figures. `used` ≤ `mapped` ≤ `reserved`.
-struct tensor_stats {
-    std::size_t rows = 0;
-    std::size_t max_rows = 0;
-    bytes row{};      ///< one row
-    bytes used{};     ///< what the rows occupy
-    bytes mapped{};   ///< physical memory behind the tensor
-    bytes reserved{}; ///< addresses
-    bytes page{};
-};
+template <class... Tensor>
+class tensor_group;
 
 /// Rows × a fixed row shape; the leading dimension grows. Row 0 never moves: `data()` is constant for the
 /// life of the tensor, also when it is moved. New rows hold unspecified values (never another owner's, where
@@ -68,6 +63,7 @@ template <element T, backend Backend, growth_policy Growth = growth::exact,
 class virtual_tensor {
     static constexpr bool looks_ahead = look_ahead_policy<Growth>;
     static constexpr bool has_streams = stream_ordered_backend<Backend>;
+    static constexpr bool evicts = !std::is_same_v<Eviction, eviction::keep_all>;
     static_assert(!looks_ahead || !std::is_same_v<Mutex, no_mutex>,
                   "look-ahead growth shares the pool with the mapper thread: give the pool a mutex");
 
@@ -113,7 +109,8 @@ class virtual_tensor {
           rows_{std::exchange(other.rows_, 0)},
           max_rows_{std::exchange(other.max_rows_, 0)},
           row_bytes_{other.row_bytes_},
-          shape_{other.shape_} {}
+          shape_{other.shape_},
+          slots_{std::exchange(other.slots_, {})} {}
     virtual_tensor& operator=(virtual_tensor&& other) noexcept {
         if (this != &other) {
             range_ = std::move(other.range_);
@@ -122,6 +119,7 @@ class virtual_tensor {
             max_rows_ = std::exchange(other.max_rows_, 0);
             row_bytes_ = other.row_bytes_;
             shape_ = other.shape_;
+            slots_ = std::exchange(other.slots_, {});
         }
         return *this;
     }
@@ -135,11 +133,12 @@ class virtual_tensor {
     [[nodiscard]] status try_resize(std::size_t rows) noexcept {
         if (const status refusal = check(rows); !refusal || rows == rows_)
             return refusal;
+        if constexpr (evicts) {
+            if (const status outcome = slots_.prepare(rows); !outcome)
+                return outcome;
+        }
         const page_count needed = pages_of(rows);
-        const status outcome = rows > rows_ ? range_->require(needed) : range_->settle(needed);
-        if (outcome)
-            rows_ = rows;
-        return outcome;
+        return resized(rows, rows > rows_ ? range_->require(needed) : range_->settle(needed));
     }
     void resize(std::size_t rows) { throw_if_failed(try_resize(rows)); }
 
@@ -150,7 +149,7 @@ class virtual_tensor {
         const std::size_t first = rows_;
         if (const status outcome = try_resize(rows_ + count); !outcome)
             return outcome;
-        return flat(data_).rows(first, count);
+        return make_view(data_, rows_, shape_.size()).rows(first, count);
     }
     tensor_view<T, 2> append(std::size_t count) { return try_append(count).value(); }
 
@@ -181,10 +180,7 @@ class virtual_tensor {
                                     const stream_type& stream) noexcept requires has_streams {
         if (rows >= rows_)
             return try_resize(rows);
-        const status outcome = range_->settle(pages_of(rows), stream);
-        if (outcome)
-            rows_ = rows;
-        return outcome;
+        return resized(rows, range_->settle(pages_of(rows), stream));
     }
     void resize(std::size_t rows, const stream_type& stream) requires has_streams {
         throw_if_failed(try_resize(rows, stream));
@@ -202,10 +198,7 @@ class virtual_tensor {
     [[nodiscard]] status try_retire(const stream_type& stream) noexcept requires has_streams {
         if (const status refusal = check(0); !refusal)
             return refusal;
-        const status outcome = range_->trim(page_count{}, stream);
-        if (outcome)
-            rows_ = 0;
-        return outcome;
+        return resized(0, range_->trim(page_count{}, stream));
     }
     void retire(const stream_type& stream) requires has_streams { throw_if_failed(try_retire(stream)); }
 
@@ -213,6 +206,66 @@ class virtual_tensor {
     [[nodiscard]] bytes retiring_bytes() const noexcept requires has_streams {
         return range_ ? range_->retiring() * range_->page_size() : bytes{0};
     }
+
+    // ---- rows that are evicted ----
+    //
+    // For tensors with an eviction policy. A row that is evicted is dead: it keeps its slot, no query sees
+    // it, and its memory stays until the rows are brought together; see docs/defragmentation.md.
+
+    /// All rows die but those in `kept`: slots of live rows, sorted, none twice; otherwise
+    /// `invalid_argument`. Moves nothing and calls no backend. O(rows).
+    [[nodiscard]] status try_evict(std::span<const slot_type> kept) noexcept requires evicts {
+        return detail::evict_together(kept, part());
+    }
+    void evict(std::span<const slot_type> kept) requires evicts { throw_if_failed(try_evict(kept)); }
+
+    /// Brings the live rows together as the policy plans it, and unmaps what the growth policy does not keep.
+    /// The CPU moves the rows, and nothing queued may read them; `unsupported` where it cannot reach them.
+    /// `carried_out` receives the moves, for arrays of the caller that go by slot (`defrag::apply`).
+    template <class Policy>
+    [[nodiscard]] status try_defragment(const Policy& policy, defrag::plan& carried_out) noexcept
+        requires(evicts&& defrag_policy<Policy, defrag::state, defrag::plan>) {
+        return detail::defragment_together(policy, carried_out, static_cast<const stream_type*>(nullptr),
+                                           part());
+    }
+    template <class Policy>
+    [[nodiscard]] status try_defragment(const Policy& policy) noexcept requires evicts {
+        defrag::plan moves;
+        return try_defragment(policy, moves);
+    }
+    template <class Policy>
+    void defragment(const Policy& policy) requires evicts {
+        throw_if_failed(try_defragment(policy));
+    }
+
+    /// The same behind the work queued on the stream: copies are queued on it, and the pages given up retire
+    /// behind them. A plan that moves pages first waits on the host for what is queued on the stream.
+    template <class Policy>
+    [[nodiscard]] status try_defragment(const Policy& policy, defrag::plan& carried_out,
+                                        const stream_type& stream) noexcept
+        requires(evicts&& has_streams&& defrag_policy<Policy, defrag::state, defrag::plan>) {
+        return detail::defragment_together(policy, carried_out, &stream, part());
+    }
+    template <class Policy>
+    [[nodiscard]] status try_defragment(const Policy& policy, const stream_type& stream) noexcept
+        requires(evicts&& has_streams) {
+        defrag::plan moves;
+        return try_defragment(policy, moves, stream);
+    }
+    template <class Policy>
+    void defragment(const Policy& policy, const stream_type& stream) requires(evicts&& has_streams) {
+        throw_if_failed(try_defragment(policy, stream));
+    }
+
+    /// The position of each row, by slot, `no_position` where it is dead. Empty until the first eviction:
+    /// then the position of a row is its slot.
+    [[nodiscard]] std::span<const position_type> positions() const noexcept requires evicts {
+        return slots_.positions();
+    }
+    [[nodiscard]] std::size_t live_rows() const noexcept requires evicts { return slots_.live(); }
+    /// Of the row that is appended next. Shrinking takes it back to that of the first row that goes, where no
+    /// later one stays.
+    [[nodiscard]] position_type next_position() const noexcept requires evicts { return slots_.next(); }
 
     // ---- what a kernel receives ----
 
@@ -224,11 +277,11 @@ class virtual_tensor {
     /// else is refused with `invalid_argument`.
     template <std::size_t Rank = 2>
     [[nodiscard]] result<tensor_view<T, Rank>> try_view() noexcept {
-        return shaped<Rank>(data_);
+        return detail::view_of_rows<Rank>(data_, rows_, shape_);
     }
     template <std::size_t Rank = 2>
     [[nodiscard]] result<tensor_view<const T, Rank>> try_view() const noexcept {
-        return shaped<Rank>(static_cast<const T*>(data_));
+        return detail::view_of_rows<Rank>(static_cast<const T*>(data_), rows_, shape_);
     }
     template <std::size_t Rank = 2>
     [[nodiscard]] tensor_view<T, Rank> view() {
@@ -274,12 +327,18 @@ class virtual_tensor {
 
     /// Checks the tensor's book-keeping, O(pages).
     [[nodiscard]] bool verify() const noexcept {
+        if constexpr (evicts) {
+            if (!slots_.verify() || slots_.rows() != rows_)
+                return false;
+        }
         return range_ == nullptr ||
                (range_->verify() && pages_of(rows_) <= range_->accessible() && rows_ <= max_rows_);
     }
 
   private:
     using range_type = typename detail::range_under<pool_type, Growth>::type;
+    template <class... Tensor>
+    friend class tensor_group;
 
     virtual_tensor(std::unique_ptr<range_type> range, row_shape shape, std::size_t max_rows) noexcept
         : range_{std::move(range)},
@@ -313,35 +372,23 @@ class virtual_tensor {
             return error{errc::invalid_argument, verb::grow, 0, bytes{0}};
         return rows <= max_rows_ ? status{} : status{refuse(errc::limit_exceeded, verb::grow, rows)};
     }
+    [[nodiscard]] detail::tensor_part<range_type> part() noexcept requires evicts {
+        return {range_.get(), &slots_, &rows_, row_bytes_};
+    }
+    /// The pages of `rows` rows are there, or nothing changed.
+    status resized(std::size_t rows, const status& outcome) noexcept {
+        if (!outcome)
+            return outcome;
+        rows_ = rows;
+        if constexpr (evicts)
+            slots_.resize(rows);
+        return outcome;
+    }
     [[nodiscard]] page_count pages_of(std::size_t rows) const noexcept {
         return pages_for(row_bytes() * rows, range_->page_size());
     }
     [[nodiscard]] bytes accessible_bytes() const noexcept {
         return range_->accessible() * range_->page_size();
-    }
-
-    template <class U>
-    [[nodiscard]] tensor_view<U, 2> flat(U* data) const noexcept {
-        return make_view(data, rows_, shape_.size());
-    }
-    template <std::size_t Rank, class U>
-    [[nodiscard]] result<tensor_view<U, Rank>> shaped(U* data) const noexcept {
-        if constexpr (Rank == 2) {
-            return flat(data);
-        } else {
-            if (Rank != shape_.rank() + 1)
-                return error{errc::invalid_argument, verb::view, 0, bytes{0}};
-            tensor_view<U, Rank> view;
-            view.data = data;
-            view.extents[0] = rows_;
-            view.strides[0] = static_cast<std::ptrdiff_t>(shape_.size());
-            for (std::size_t dimension = 1; dimension < Rank; ++dimension) {
-                view.extents[dimension] = shape_[dimension - 1];
-                view.strides[dimension] =
-                    view.strides[dimension - 1] / static_cast<std::ptrdiff_t>(shape_[dimension - 1]);
-            }
-            return view;
-        }
     }
 
     std::unique_ptr<range_type> range_;
@@ -350,6 +397,7 @@ class virtual_tensor {
     std::size_t max_rows_ = 0;
     bytes row_bytes_; ///< of `shape_`, which takes a division an extent to multiply safely
     row_shape shape_;
+    [[no_unique_address]] std::conditional_t<evicts, slot_map, detail::no_slots> slots_;
 };
 
 } // namespace vtensor

@@ -21,8 +21,11 @@ MAY_SEE = {
     "adaptors": {"core", "view.hpp"},
     "attention": {"core", "view.hpp"},
     "backends": {"core", "view.hpp", "backends/detail", "backends/os"},
-    "virtual_tensor.hpp": {"core", "view.hpp", "row_shape.hpp", "policy", "memory"},
-    "kv": {"core", "view.hpp", "row_shape.hpp", "virtual_tensor.hpp", "policy", "attention"},
+    "tensor": {"core", "view.hpp", "row_shape.hpp", "policy", "memory"},
+    "virtual_tensor.hpp": {"core", "view.hpp", "row_shape.hpp", "policy", "memory", "tensor"},
+    "tensor_group.hpp": {"core", "view.hpp", "row_shape.hpp", "policy", "memory", "tensor", "virtual_tensor.hpp"},
+    "ring_tensor.hpp": {"core", "view.hpp", "row_shape.hpp", "policy", "memory", "tensor"},
+    "kv": {"core", "view.hpp", "row_shape.hpp", "virtual_tensor.hpp", "tensor_group.hpp", "policy", "attention"},
     "interop": {"core", "view.hpp", "row_shape.hpp", "virtual_tensor.hpp", "backends/os"},
 }
 

@@ -6,11 +6,14 @@
 #pragma once
 
 #include <vtensor/core/concepts.hpp>
+#include <vtensor/memory/page_exchange.hpp>
 #include <vtensor/memory/retiring_range.hpp>
 
 #include <algorithm>
+#include <cstddef>
 #include <memory>
 #include <new>
+#include <span>
 #include <utility>
 
 namespace vtensor {
@@ -50,6 +53,8 @@ template <class Range, growth_policy Growth>
 template <class Pool, growth_policy Growth>
 class grown_range {
   public:
+    using pool_type = Pool;
+
     [[nodiscard]] static result<std::unique_ptr<grown_range>>
     create(Pool& pool, page_count limit, owner_id owner, const Growth& growth) noexcept {
         auto range = page_range<Pool>::create(pool, limit, owner);
@@ -83,6 +88,35 @@ class grown_range {
         return range_.retire_to(needed, stream);
     }
 
+    // ---- pages that change places: see page_exchange.hpp ----
+
+    /// Afterwards `needed` pages are in use, and until then those below `sources` are read: what the policy
+    /// keeps besides them stays mapped.
+    [[nodiscard]] status prepare_exchange(page_exchange<typename Pool::backend_type>& moved,
+                                          std::span<const defrag::block_move> moves, std::size_t block_pages,
+                                          page_count needed, page_count sources) noexcept {
+        return moved.prepare(range_.pages(), moves, block_pages,
+                             std::max(detail::target_of(range_, growth_, needed), sources));
+    }
+    [[nodiscard]] status exchange(page_exchange<typename Pool::backend_type>& moved,
+                                  [[maybe_unused]] const detail::stream_of<Pool>* stream) noexcept {
+        if constexpr (detail::has_streams<Pool>)
+            return range_.exchange(moved, stream);
+        else
+            return range_.exchange(moved);
+    }
+    void undo_exchange(page_exchange<typename Pool::backend_type>& moved,
+                       [[maybe_unused]] const detail::stream_of<Pool>* stream) noexcept {
+        if constexpr (detail::has_streams<Pool>)
+            range_.undo_exchange(moved, stream);
+        else
+            range_.undo_exchange(moved);
+    }
+    void finish_exchange(const page_exchange<typename Pool::backend_type>& moved) noexcept {
+        range_.finish_exchange(moved);
+    }
+
+    [[nodiscard]] Pool& pool() const noexcept { return range_.pool(); }
     [[nodiscard]] address start() const noexcept { return range_.start(); }
     [[nodiscard]] bytes page_size() const noexcept { return range_.page_size(); }
     [[nodiscard]] bytes reserved_bytes() const noexcept { return range_.reserved_bytes(); }

@@ -14,6 +14,7 @@
 #include <memory>
 #include <mutex>
 #include <new>
+#include <span>
 #include <utility>
 
 namespace vtensor {
@@ -26,6 +27,8 @@ namespace vtensor {
 template <class Pool, look_ahead_policy Growth>
 class look_ahead_range {
   public:
+    using pool_type = Pool;
+
     [[nodiscard]] static result<std::unique_ptr<look_ahead_range>>
     create(Pool& pool, page_count limit, owner_id owner, const Growth& growth, mapper& thread) noexcept {
         auto range = page_range<Pool>::create(pool, limit, owner);
@@ -83,12 +86,47 @@ class look_ahead_range {
         return published(range_.retire_to(needed, stream));
     }
 
+    // ---- pages that change places: see page_exchange.hpp ----
+
+    /// Afterwards `needed` pages are in use, and until then those below `sources` are read: what the policy
+    /// keeps besides them stays mapped.
+    [[nodiscard]] status prepare_exchange(page_exchange<typename Pool::backend_type>& moved,
+                                          std::span<const defrag::block_move> moves, std::size_t block_pages,
+                                          page_count needed, page_count sources) noexcept {
+        call_off();
+        const std::lock_guard lock{mutex_};
+        return moved.prepare(range_.pages(), moves, block_pages,
+                             std::max(detail::target_of(range_, growth_, needed), sources));
+    }
+    [[nodiscard]] status exchange(page_exchange<typename Pool::backend_type>& moved,
+                                  [[maybe_unused]] const detail::stream_of<Pool>* stream) noexcept {
+        const std::lock_guard lock{mutex_};
+        if constexpr (detail::has_streams<Pool>)
+            return published(range_.exchange(moved, stream));
+        else
+            return published(range_.exchange(moved));
+    }
+    void undo_exchange(page_exchange<typename Pool::backend_type>& moved,
+                       [[maybe_unused]] const detail::stream_of<Pool>* stream) noexcept {
+        const std::lock_guard lock{mutex_};
+        if constexpr (detail::has_streams<Pool>)
+            range_.undo_exchange(moved, stream);
+        else
+            range_.undo_exchange(moved);
+        static_cast<void>(published(status{}));
+    }
+    void finish_exchange(const page_exchange<typename Pool::backend_type>& moved) noexcept {
+        const std::lock_guard lock{mutex_};
+        range_.finish_exchange(moved);
+    }
+
     /// What kept the mapper thread from mapping ahead the last time it was asked; ok where nothing did.
     [[nodiscard]] status look_ahead_status() const noexcept {
         const std::lock_guard lock{mutex_};
         return last_;
     }
 
+    [[nodiscard]] Pool& pool() const noexcept { return range_.pool(); }
     [[nodiscard]] address start() const noexcept { return range_.start(); }
     [[nodiscard]] bytes page_size() const noexcept { return range_.page_size(); }
     [[nodiscard]] bytes reserved_bytes() const noexcept { return range_.reserved_bytes(); }

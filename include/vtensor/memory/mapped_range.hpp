@@ -7,9 +7,11 @@
 
 #include <vtensor/core/concepts.hpp>
 #include <vtensor/memory/chunk_pool.hpp>
+#include <vtensor/memory/page_exchange.hpp>
 #include <vtensor/memory/page_map.hpp>
 #include <vtensor/memory/reservation.hpp>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstring>
 #include <limits>
@@ -93,6 +95,23 @@ class mapped_range {
         pages_.cut(count);
         return {};
     }
+
+    /// Lets the pages change places as it was prepared, or changes nothing. Where the backend refuses twice
+    /// to put a page back, the pages from there on stay mapped and are not accessible any more.
+    [[nodiscard]] status exchange(page_exchange<backend_type>& moved) noexcept {
+        const status outcome = moved.run(backend(), start(), page_size());
+        if (outcome)
+            pages_.replace(moved.after(), moved.accessible_after());
+        else
+            undo_exchange(moved);
+        return outcome;
+    }
+    void undo_exchange(page_exchange<backend_type>& moved) noexcept {
+        const page_count intact = moved.run_back();
+        pages_.replace(moved.before(), std::min(moved.accessible_before(), intact));
+    }
+    /// It is not going to be undone: the chunks that lie nowhere any more go back to the pool.
+    void finish_exchange(const page_exchange<backend_type>& moved) noexcept { give_back(moved.displaced()); }
 
     /// Checks the range's book-keeping against its pool's, O(pages): every mapped page has a chunk that is in
     /// use, and no reference is missing.

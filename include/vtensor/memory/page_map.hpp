@@ -7,6 +7,7 @@
 #include <vtensor/core/concepts.hpp>
 #include <vtensor/memory/pooled_chunk.hpp>
 
+#include <algorithm>
 #include <cstddef>
 #include <new>
 #include <optional>
@@ -80,6 +81,15 @@ class page_map {
     /// The chunks of the pages from `kept` on, in page order.
     [[nodiscard]] std::span<const chunk> tail(page_count kept) const noexcept {
         return std::span{chunks_}.subspan(kept.count(), (mapped_ - kept).count());
+    }
+
+    /// Other chunks lie behind the pages: these, no more than were ever mapped, of which the first
+    /// `accessible` may be touched.
+    void replace(std::span<const chunk> chunks, page_count accessible) noexcept {
+        VTENSOR_ASSERT(chunks.size() <= chunks_.size() && accessible.count() <= chunks.size());
+        std::copy(chunks.begin(), chunks.end(), chunks_.begin());
+        mapped_ = page_count{chunks.size()};
+        accessible_ = accessible;
     }
 
     /// The pages from `kept` on are reserved again.

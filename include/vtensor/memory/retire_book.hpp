@@ -67,6 +67,17 @@ class retire_book {
         return false;
     }
 
+    /// Behind whose event work may still read a revived page from `first` on; null where there is none.
+    [[nodiscard]] static ticket* reader(const addresses& range, page_index first) noexcept {
+        for (const page& one : range.pages) {
+            if (one.stage != stage::revived)
+                break;
+            if (one.index >= first)
+                return one.ticket;
+        }
+        return nullptr;
+    }
+
     /// Enters the run, which retires behind `recorded`, or where that is null behind what its pages wait for
     /// already. Takes spare pages.
     void give_up(addresses& range, const page_run<Backend>& run, ticket* recorded) noexcept {

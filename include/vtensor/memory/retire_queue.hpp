@@ -193,6 +193,21 @@ class retire_queue {
         return book_.take_tail(range, first, end);
     }
 
+    /// Waits on the host for what is queued on the stream now.
+    [[nodiscard]] status wait_for(const stream_type& stream) noexcept {
+        std::unique_lock lock{mutex_};
+        return work_.wait_for_stream(lock, stream);
+    }
+    /// Waits until no work that was queued before a page from `first` on was revived reads it.
+    [[nodiscard]] status wait_for_readers(const addresses_type& range, page_index first) noexcept {
+        std::unique_lock lock{mutex_};
+        while (auto* const waited = book_type::reader(range, first)) {
+            if (const status outcome = work_.wait_for_ticket(lock, *waited); !outcome)
+                return outcome;
+        }
+        return {};
+    }
+
     [[nodiscard]] page_count retiring(const addresses_type& range) const noexcept {
         const std::lock_guard lock{mutex_};
         return page_count{range.retiring};

@@ -106,20 +106,41 @@ class retire_work {
         ticket* const waited = book_.tickets.oldest(last);
         if (waited == nullptr)
             return false;
-        ++waited->waiters;
-        lock.unlock();
-        const status outcome = backend().wait(waited->event);
-        lock.lock();
-        --waited->waiters;
-        if (waited->lane == nullptr) { // another thread saw that it had happened
-            if (waited->waiters == 0)
-                book_.tickets.spare_tickets.keep(*waited);
-            return true;
-        }
-        if (!outcome)
+        if (const status outcome = wait_for_ticket(lock, *waited); !outcome)
             return outcome;
-        book_.settle(*waited);
         return true;
+    }
+    /// Until the ticket is settled, with the lock free meanwhile.
+    template <class Lock>
+    [[nodiscard]] status wait_for_ticket(Lock& lock, ticket& waited) noexcept {
+        ++waited.waiters;
+        lock.unlock();
+        const status outcome = backend().wait(waited.event);
+        lock.lock();
+        --waited.waiters;
+        if (waited.lane == nullptr) { // another thread saw that it had happened
+            if (waited.waiters == 0)
+                book_.tickets.spare_tickets.keep(waited);
+            return {};
+        }
+        if (outcome)
+            book_.settle(waited);
+        return outcome;
+    }
+    /// For all that is queued on the stream now, with the lock free meanwhile.
+    template <class Lock>
+    [[nodiscard]] status wait_for_stream(Lock& lock, const stream_type& stream) noexcept {
+        if (const status outcome = make_spares(0, nullptr); !outcome)
+            return outcome;
+        ticket& used = book_.tickets.spare_tickets.take();
+        status outcome = backend().record(used.event, stream);
+        if (outcome) {
+            lock.unlock();
+            outcome = backend().wait(used.event);
+            lock.lock();
+        }
+        book_.tickets.spare_tickets.keep(used);
+        return outcome;
     }
 
     /// Neighbours in one call, until `enough` pages are given back.

@@ -53,6 +53,7 @@ class retiring_range : private mapped_range<Pool> {
     }
 
     using base::accessible;
+    using base::finish_exchange;
     using base::limit;
     using base::mapped;
     using base::page_size;
@@ -103,6 +104,24 @@ class retiring_range : private mapped_range<Pool> {
         if (count >= mapped())
             return {};
         return leave_to_queue(count, queue().retire(*entry_, run_from(count), stream));
+    }
+
+    /// As `mapped_range::exchange`, once nothing reads the pages that change any more: waits on the host for
+    /// what is queued on the stream, where one is given, and for who read them before they were revived.
+    [[nodiscard]] status exchange(page_exchange<backend_type>& moved, const stream_type* stream) noexcept {
+        if (stream != nullptr) {
+            if (const status outcome = queue().wait_for(*stream); !outcome)
+                return outcome;
+        }
+        if (const status outcome = queue().wait_for_readers(*entry_, moved.first()); !outcome)
+            return outcome;
+        return base::exchange(moved);
+    }
+    /// `stream` is where rows were moved meanwhile, if any were.
+    void undo_exchange(page_exchange<backend_type>& moved, const stream_type* stream) noexcept {
+        if (stream != nullptr && !queue().wait_for(*stream))
+            static_cast<void>(queue().wait_for(*stream));
+        base::undo_exchange(moved);
     }
 
     /// Waits for the pages that have been retiring longest, of any range on the pool. False where there are

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Rows of one range that move: by the CPU where it reaches them, by copies on a stream otherwise. Which rows
+// and where to was checked by slot_map.hpp.
+#pragma once
+
+#include <vtensor/core/concepts.hpp>
+#include <vtensor/core/defrag_plan.hpp>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstring>
+#include <span>
+
+namespace vtensor::detail {
+
+/// Done when it returns. The rows that come next are asked of memory ahead: scattered rows are no stream that
+/// a processor foresees.
+inline void move_rows(std::byte* start, bytes row, std::span<const defrag::row_move> moves) noexcept {
+    constexpr std::size_t ahead = 12;
+    constexpr std::size_t line = 64;
+    constexpr std::size_t most_lines = 16; // a longer run is foreseen by the processor
+    const std::size_t size = row.count();
+    for (std::size_t index = 0; index < moves.size(); ++index) {
+        if (index + ahead < moves.size()) {
+            const defrag::row_move& later = moves[index + ahead];
+            const std::byte* const first = start + later.from * size;
+            const std::size_t lines = std::min(most_lines, (later.count * size + line - 1) / line);
+            for (std::size_t offset = 0; offset < lines; ++offset)
+                __builtin_prefetch(first + offset * line);
+        }
+        const defrag::row_move& move = moves[index];
+        std::memmove(start + move.to * size, start + move.from * size, move.count * size);
+    }
+}
+/// Undoes `move_rows`: every live row is where it was.
+inline void move_rows_back(std::byte* start, bytes row, std::span<const defrag::row_move> moves) noexcept {
+    const std::size_t size = row.count();
+    for (std::size_t index = moves.size(); index-- > 0;) {
+        const defrag::row_move& move = moves[index];
+        std::memmove(start + move.from * size, start + move.to * size, move.count * size);
+    }
+}
+
+/// A move as copies whose ends do not overlap, as a stream needs them: rows that slide by d go d at a time.
+class row_pieces {
+  public:
+    explicit row_pieces(const defrag::row_move& move) noexcept
+        : move_{move}, size_{move.from > move.to ? move.from - move.to : move.to - move.from} {}
+
+    [[nodiscard]] std::size_t count() const noexcept {
+        return size_ == 0 ? 0 : (std::size_t{move_.count} + size_ - 1) / size_;
+    }
+    /// The piece that is copied as the `index`th.
+    [[nodiscard]] defrag::row_move operator[](std::size_t index) const noexcept {
+        const std::size_t place = move_.to < move_.from ? index : count() - 1 - index;
+        const auto first = static_cast<slot_type>(place * size_);
+        const std::size_t rows = std::min(size_, std::size_t{move_.count} - first);
+        return {move_.from + first, move_.to + first, static_cast<std::uint32_t>(rows)};
+    }
+
+  private:
+    defrag::row_move move_;
+    std::size_t size_;
+};
+
+/// Queues the moves on the stream. On failure what was queued is copied back, behind it, each copy tried
+/// twice.
+template <stream_ordered_backend Backend>
+class row_copies {
+  public:
+    using stream_type = typename Backend::stream_type;
+
+    row_copies(Backend& backend, address start, bytes row, const stream_type& stream) noexcept
+        : backend_{&backend}, start_{start}, row_{row}, stream_{&stream} {}
+
+    [[nodiscard]] status queue(std::span<const defrag::row_move> moves) noexcept {
+        for (std::size_t index = 0; index < moves.size(); ++index) {
+            const row_pieces pieces{moves[index]};
+            for (std::size_t piece = 0; piece < pieces.count(); ++piece) {
+                const defrag::row_move part = pieces[piece];
+                if (const status outcome = copy(part.from, part.to, part.count); !outcome) {
+                    back(pieces, piece);
+                    queue_back(moves.first(index));
+                    return outcome;
+                }
+            }
+        }
+        return {};
+    }
+    void queue_back(std::span<const defrag::row_move> moves) noexcept {
+        for (std::size_t index = moves.size(); index-- > 0;) {
+            const row_pieces pieces{moves[index]};
+            back(pieces, pieces.count());
+        }
+    }
+
+  private:
+    void back(const row_pieces& pieces, std::size_t done) noexcept {
+        for (std::size_t piece = done; piece-- > 0;) {
+            const defrag::row_move part = pieces[piece];
+            if (!copy(part.to, part.from, part.count))
+                static_cast<void>(copy(part.to, part.from, part.count));
+        }
+    }
+    status copy(slot_type from, slot_type to, std::uint32_t count) noexcept {
+        return backend_->copy(start_ + row_ * to, start_ + row_ * from, row_ * count, *stream_);
+    }
+
+    Backend* backend_;
+    address start_;
+    bytes row_;
+    const stream_type* stream_;
+};
+
+} // namespace vtensor::detail

@@ -1,0 +1,255 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The positions of a tensor's rows, by slot, and which slots are dead. It knows nothing of memory: moving the
+// rows themselves is defragmentation.hpp.
+#pragma once
+
+#include <vtensor/core/concepts.hpp>
+#include <vtensor/core/defrag_plan.hpp>
+#include <vtensor/core/rows.hpp>
+
+#include <algorithm>
+#include <cstddef>
+#include <new>
+#include <numeric>
+#include <span>
+#include <utility>
+#include <vector>
+
+namespace vtensor {
+
+/// Slot → position. Until the first eviction every row's position is its slot, and the map takes no memory;
+/// then 4 bytes a slot, and as many again from the first defragmentation on. Used by one thread at a time.
+class slot_map {
+  public:
+    /// The most positions there are; also the most slots.
+    static constexpr std::size_t most = no_position;
+
+    [[nodiscard]] std::size_t rows() const noexcept { return rows_; }
+    [[nodiscard]] std::size_t live() const noexcept { return live_; }
+    /// Of the row that is appended next.
+    [[nodiscard]] position_type next() const noexcept { return next_; }
+    /// By slot, `no_position` where dead. Empty as long as every position is its slot.
+    [[nodiscard]] std::span<const position_type> positions() const noexcept { return positions_; }
+    [[nodiscard]] position_type position(slot_type slot) const noexcept {
+        return identity_ ? slot : positions_[slot];
+    }
+
+    // ---- rows come and go at the end ----
+
+    /// Room for `rows` rows, so that `resize` cannot fail. `limit_exceeded` where there are no positions left
+    /// for them.
+    [[nodiscard]] status prepare(std::size_t rows) noexcept {
+        if (rows <= rows_)
+            return {};
+        if (rows - rows_ > most - next_)
+            return error{errc::limit_exceeded, verb::grow, 0, bytes{rows}};
+        if (identity_ || rows <= positions_.capacity())
+            return {};
+        return room(positions_, std::max(rows, 2 * positions_.capacity()), verb::grow);
+    }
+    /// Rows that are added continue with the next position. Rows that are removed take their positions along
+    /// where they are the newest, so that a sequence that is taken back continues where it was.
+    void resize(std::size_t rows) noexcept {
+        if (rows == 0) {
+            clear();
+        } else if (rows > rows_) {
+            extend(rows);
+        } else if (rows < rows_) {
+            cut(rows);
+        }
+    }
+    /// No rows, and none ever: the next position is 0.
+    void clear() noexcept {
+        positions_.clear();
+        identity_ = true;
+        rows_ = live_ = 0;
+        next_ = 0;
+    }
+
+    // ---- rows die ----
+
+    /// Whether all rows but `kept` may be evicted: `kept` is sorted, without duplicates, and of live slots,
+    /// otherwise `invalid_argument`. Takes the memory that `evict` needs. O(rows) the first time, O(kept)
+    /// later.
+    [[nodiscard]] status prepare_eviction(std::span<const slot_type> kept) noexcept {
+        for (std::size_t index = 0; index < kept.size(); ++index) {
+            const slot_type slot = kept[index];
+            if (slot >= rows_ || position(slot) == no_position || (index > 0 && kept[index - 1] >= slot))
+                return error{errc::invalid_argument, verb::evict, 0, bytes{0}};
+        }
+        return !identity_ || kept.size() == rows_ ? status{} : room(positions_, rows_, verb::evict);
+    }
+    /// After `prepare_eviction` said yes to the same `kept`. O(rows).
+    void evict(std::span<const slot_type> kept) noexcept {
+        if (kept.size() == live_)
+            return;
+        live_ = kept.size();
+        if (identity_) {
+            positions_.resize(rows_);
+            std::iota(positions_.begin(), positions_.end(), position_type{0});
+            identity_ = false;
+        }
+        auto dead = positions_.begin();
+        for (const slot_type slot : kept) {
+            const auto living = positions_.begin() + static_cast<std::ptrdiff_t>(slot);
+            std::fill(dead, living, no_position);
+            dead = living + 1;
+        }
+        std::fill(dead, positions_.end(), no_position);
+    }
+
+    // ---- rows move ----
+
+    /// Works out where the moves lead, for `commit`, and refuses with `invalid_argument` a plan that would
+    /// lose a live row. Changes nothing that can be seen. O(rows).
+    [[nodiscard]] status rearrange(const defrag::plan& moves) noexcept {
+        moved_.clear();
+        if (moves.rows_after > rows_ || !are_inside(moves))
+            return refusal();
+        if (identity_) // all rows live, so that none may move or go
+            return moves.rows_after == rows_ && moves.rows.empty() && moves.blocks.empty() ? status{}
+                                                                                           : refusal();
+        if (const status outcome = room(moved_, rows_, verb::defragment); !outcome)
+            return outcome;
+        moved_ = positions_;
+        bool lost = false;
+        const std::size_t block = moves.block_rows;
+        defrag::for_each_exchange(moves.blocks, [&](std::size_t from, std::size_t to) {
+            lost = lost || !exchange(from * block, to * block, block);
+        });
+        for (const defrag::row_move& move : moves.rows)
+            lost = lost || !copy(move);
+        const auto end = moved_.begin() + static_cast<std::ptrdiff_t>(moves.rows_after);
+        lost = lost || std::any_of(end, moved_.end(), [](position_type at) { return at != no_position; });
+        return lost ? refusal() : status{};
+    }
+    /// The rows are where `rearrange` said.
+    void commit(std::size_t rows_after) noexcept {
+        if (!identity_) {
+            std::swap(positions_, moved_);
+            positions_.resize(rows_after);
+        }
+        rows_ = rows_after;
+    }
+
+    /// Checks the map's own figures, O(rows).
+    [[nodiscard]] bool verify() const noexcept {
+        if (identity_)
+            return rows_ == live_ && rows_ == next_ && positions_.empty();
+        std::size_t live = 0;
+        bool older = true;
+        for (const position_type at : positions_) {
+            live += at != no_position ? 1u : 0u;
+            older = older && (at == no_position || at < next_);
+        }
+        return positions_.size() == rows_ && live == live_ && older;
+    }
+
+  private:
+    static error refusal() noexcept { return error{errc::invalid_argument, verb::defragment, 0, bytes{0}}; }
+    static status room(std::vector<position_type>& in, std::size_t rows, verb during) noexcept {
+        try {
+            in.reserve(rows);
+        } catch (const std::bad_alloc&) {
+            return error{errc::out_of_memory, during, 0, bytes{rows * sizeof(position_type)}};
+        }
+        return {};
+    }
+
+    void extend(std::size_t rows) noexcept {
+        const std::size_t added = rows - rows_;
+        if (!identity_) {
+            positions_.resize(rows);
+            std::iota(positions_.begin() + static_cast<std::ptrdiff_t>(rows_), positions_.end(), next_);
+        }
+        rows_ = rows;
+        live_ += added;
+        next_ += static_cast<position_type>(added);
+    }
+    void cut(std::size_t rows) noexcept {
+        if (identity_) {
+            live_ -= rows_ - rows;
+            rows_ = rows;
+            next_ = static_cast<position_type>(rows);
+            return;
+        }
+        position_type oldest_cut = no_position;
+        position_type newest_kept = 0;
+        for (std::size_t slot = 0; slot < rows_; ++slot) {
+            const position_type at = positions_[slot];
+            if (at == no_position)
+                continue;
+            if (slot < rows) {
+                newest_kept = std::max(newest_kept, at);
+            } else {
+                oldest_cut = std::min(oldest_cut, at);
+                --live_;
+            }
+        }
+        if (oldest_cut != no_position && oldest_cut > newest_kept)
+            next_ = oldest_cut;
+        positions_.resize(rows);
+        rows_ = rows;
+    }
+
+    [[nodiscard]] bool are_inside(const defrag::plan& moves) const noexcept {
+        const std::size_t blocks =
+            moves.block_rows == 0 ? 0 : (rows_ + moves.block_rows - 1) / moves.block_rows;
+        for (const defrag::block_move& move : moves.blocks) {
+            if (move.count > blocks || move.from > blocks - move.count || move.to > blocks - move.count)
+                return false;
+        }
+        return std::all_of(moves.rows.begin(), moves.rows.end(), [this](const defrag::row_move& move) {
+            return move.count <= rows_ && move.from <= rows_ - move.count && move.to <= rows_ - move.count;
+        });
+    }
+    /// Two blocks change places; where the later one ends early its missing rows are dead ones. False where a
+    /// live row would come to lie behind the last slot.
+    bool exchange(std::size_t first, std::size_t second, std::size_t count) noexcept {
+        if (first > second)
+            std::swap(first, second);
+        const std::size_t there = std::min(count, rows_ - second);
+        const auto at = [this](std::size_t slot) {
+            return moved_.begin() + static_cast<std::ptrdiff_t>(slot);
+        };
+        if (first == second)
+            return true;
+        if (std::any_of(at(first + there), at(first + count),
+                        [](position_type one) { return one != no_position; }))
+            return false;
+        std::swap_ranges(at(first), at(first + there), at(second));
+        return true;
+    }
+    /// False where a live row would be overwritten.
+    bool copy(const defrag::row_move& move) noexcept {
+        const auto at = [this](std::size_t slot) {
+            return moved_.begin() + static_cast<std::ptrdiff_t>(slot);
+        };
+        const std::size_t from = move.from;
+        const std::size_t to = move.to;
+        const std::size_t count = move.count;
+        if (from == to)
+            return true;
+        const std::size_t apart = std::min(from > to ? from - to : to - from, count);
+        const std::size_t fresh = from > to ? to : to + count - apart; // of the target, what is no source
+        const std::size_t left = from > to ? from + count - apart : from;
+        if (std::any_of(at(fresh), at(fresh + apart), [](position_type one) { return one != no_position; }))
+            return false;
+        if (to < from)
+            std::copy(at(from), at(from + count), at(to));
+        else
+            std::copy_backward(at(from), at(from + count), at(to + count));
+        std::fill(at(left), at(left + apart), no_position);
+        return true;
+    }
+
+    std::vector<position_type> positions_;
+    std::vector<position_type> moved_; ///< what `rearrange` worked out
+    std::size_t rows_ = 0;
+    std::size_t live_ = 0;
+    position_type next_ = 0;
+    bool identity_ = true; ///< every position is its slot, and `positions_` is empty
+};
+
+} // namespace vtensor

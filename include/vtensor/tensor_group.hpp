@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Tensors that hold the same tokens, the keys and the values of a layer for example, evicted and defragmented
+// by one decision: all of them, or none.
+#pragma once
+
+#include <vtensor/core/concepts.hpp>
+#include <vtensor/core/defrag_plan.hpp>
+#include <vtensor/tensor/together.hpp>
+#include <vtensor/virtual_tensor.hpp>
+
+#include <cstddef>
+#include <span>
+#include <tuple>
+#include <type_traits>
+
+namespace vtensor {
+
+/// Refers to tensors of one backend, with equal rows and positions but any rows' and pages' sizes; it owns
+/// nothing and costs nothing to make. `invalid_argument` where the tensors are not alike. A policy that
+/// counts bytes counts those of all tensors together.
+template <class... Tensor>
+class tensor_group {
+    static_assert(sizeof...(Tensor) > 0, "a group has at least one tensor");
+    using first_type = std::tuple_element_t<0, std::tuple<Tensor...>>;
+    static_assert((std::is_same_v<typename Tensor::backend_type, typename first_type::backend_type> && ...),
+                  "the tensors of a group are on one backend");
+
+  public:
+    using backend_type = typename first_type::backend_type;
+    using stream_type = typename first_type::stream_type;
+
+    explicit tensor_group(Tensor&... tensors) noexcept : tensors_{&tensors...} {}
+
+    /// As `virtual_tensor::try_evict`, on each.
+    [[nodiscard]] status try_evict(std::span<const slot_type> kept) noexcept {
+        return std::apply([&](Tensor*... one) { return detail::evict_together(kept, one->part()...); },
+                          tensors_);
+    }
+    void evict(std::span<const slot_type> kept) { throw_if_failed(try_evict(kept)); }
+
+    /// As `virtual_tensor::try_defragment`, all by one plan.
+    template <class Policy>
+    [[nodiscard]] status try_defragment(const Policy& policy, defrag::plan& carried_out) noexcept requires
+        defrag_policy<Policy, defrag::state, defrag::plan> {
+        return run(policy, carried_out, nullptr);
+    }
+    template <class Policy>
+    [[nodiscard]] status try_defragment(const Policy& policy) noexcept {
+        defrag::plan moves;
+        return try_defragment(policy, moves);
+    }
+    template <class Policy>
+    void defragment(const Policy& policy) {
+        throw_if_failed(try_defragment(policy));
+    }
+
+    /// The same behind the work queued on the stream.
+    template <class Policy>
+    [[nodiscard]] status try_defragment(const Policy& policy, defrag::plan& carried_out,
+                                        const stream_type& stream) noexcept
+        requires(stream_ordered_backend<backend_type>&& defrag_policy<Policy, defrag::state, defrag::plan>) {
+        return run(policy, carried_out, &stream);
+    }
+    template <class Policy>
+    [[nodiscard]] status
+    try_defragment(const Policy& policy,
+                   const stream_type& stream) noexcept requires stream_ordered_backend<backend_type> {
+        defrag::plan moves;
+        return try_defragment(policy, moves, stream);
+    }
+    template <class Policy>
+    void defragment(const Policy& policy,
+                    const stream_type& stream) requires stream_ordered_backend<backend_type> {
+        throw_if_failed(try_defragment(policy, stream));
+    }
+
+  private:
+    template <class Policy>
+    status run(const Policy& policy, defrag::plan& moves, const stream_type* stream) noexcept {
+        return std::apply(
+            [&](Tensor*... one) {
+                return detail::defragment_together(policy, moves, stream, one->part()...);
+            },
+            tensors_);
+    }
+
+    std::tuple<Tensor*...> tensors_;
+};
+
+} // namespace vtensor
