@@ -5,7 +5,8 @@
 //
 //     nvcc -std=c++20 -O2 -arch=native vmm_probe.cu -o vmm_probe && ./vmm_probe --json probe.json
 //
-// Options: --json FILE · --device N · --list · --run NAME (one experiment, in this process).
+// Options: --json FILE · --device N · --total SECONDS (all together, 170) · --list · --run NAME (one
+// experiment, in this process).
 //
 // Each experiment runs in a process of its own with a time box: one that faults its context, crashes or hangs
 // spoils no other, and its memory returns with it. Exit code: 0 all settled, 1 some were not, 2 bad usage or
@@ -217,6 +218,13 @@ void print(const record& line) {
         text += "  [" + line.evidence + ']';
     std::printf("%s\n", text.c_str());
     std::fflush(stdout);
+}
+/// To the parent: there is nothing more to find out. What a process does after that, taken long over by the
+/// driver or ended by a signal, settles nothing and unsettles nothing.
+constexpr std::string_view end_mark = "!";
+void say_ended() {
+    std::fflush(stdout);
+    write_line(std::string{end_mark} + '\n');
 }
 /// Shown and written at once: what was found before a crash counts.
 void report(const record& line) {
@@ -662,7 +670,10 @@ void measure_verbs() {
             CUdeviceptr at = 0;
             CUresult made = CUDA_SUCCESS;
             reserve.push_back(micros([&] { made = cu.cuMemAddressReserve(&at, size, 0, 0, 0); }));
-            NEED(made);
+            if (made != CUDA_SUCCESS) {
+                code("verbs " + size_name(size), "reserve addresses alone", made);
+                return;
+            }
             release.push_back(micros([&] { NEED(cu.cuMemAddressFree(at, size)); }));
         }
         report(timed("verbs " + size_name(size), "reserve addresses alone", reserve));
@@ -1013,7 +1024,11 @@ void check_read_only() {
                "no fault");
     try_access("set access back to read and write", CU_MEM_ACCESS_FLAGS_PROT_READWRITE);
     try_access("set access to none", CU_MEM_ACCESS_FLAGS_PROT_NONE);
-    try_access("set access to read and write after none", CU_MEM_ACCESS_FLAGS_PROT_READWRITE);
+    if (try_access("set access to read and write after none", CU_MEM_ACCESS_FLAGS_PROT_READWRITE) !=
+        CUDA_SUCCESS) {
+        NEED(cu.cuMemUnmap(range.at, size));
+        return;
+    }
     const unsigned long long wrong = wrong_words(range.at, size, 5, work.handle);
     answer("read only", "the content is as before", wrong == 0, std::to_string(wrong) + " words differ");
     NEED(cu.cuMemUnmap(range.at, size));
@@ -1029,6 +1044,8 @@ void fault(forbidden what) {
     memory chunk{size};
     const addresses range{2 * size};
     const plain_word<unsigned> sink;
+    read_word<<<1, 1>>>(sink.at, sink.at); // loads the module
+    NEED(cudaDeviceSynchronize());
     NEED(cu.cuMemMap(range.at, size, 0, chunk.handle, 0));
     const bool no_access = what == forbidden::read_without_access;
     if (!no_access)
@@ -1037,10 +1054,20 @@ void fault(forbidden what) {
         write_word<<<1, 1>>>(pointer(range.at), 42u);
         NEED(cudaDeviceSynchronize());
     }
+    // Where the driver does not take access away there is nothing to forbid, which is an answer too.
+    CUresult taken = CUDA_SUCCESS;
     if (what == forbidden::kernel_write || what == forbidden::copy_write)
-        NEED(allow(range.at, size, CU_MEM_ACCESS_FLAGS_PROT_READ));
+        taken = allow(range.at, size, CU_MEM_ACCESS_FLAGS_PROT_READ);
     if (what == forbidden::read_after_none)
-        NEED(allow(range.at, size, CU_MEM_ACCESS_FLAGS_PROT_NONE));
+        taken = allow(range.at, size, CU_MEM_ACCESS_FLAGS_PROT_NONE);
+    if (taken != CUDA_SUCCESS) {
+        code("forbidden",
+             what == forbidden::read_after_none ? "set access to none, before a kernel reads"
+                                                : "set access to read, before a write",
+             taken, "so it was not tried");
+        NEED(cu.cuMemUnmap(range.at, size));
+        return;
+    }
     const char* name = "";
     cudaError_t launched = cudaSuccess;
     switch (what) {
@@ -1082,7 +1109,7 @@ void fault(forbidden what) {
             .evidence = std::string{"launch "} + cudaGetErrorName(launched) + ", then waiting " +
                         cudaGetErrorName(waited) + "; afterwards cuMemGetInfo " + name_of(after) +
                         ", unmap " + name_of(unmapped) + ", release " + name_of(released)});
-    std::fflush(stdout);
+    say_ended();
     _exit(exit_settled); // the context may be past any orderly end
 }
 
@@ -1626,15 +1653,17 @@ void find_mapping_limit() {
             .unit = "us",
             .evidence = std::to_string(left) + " of " + std::to_string(mapped) +
                         " were left to the end of the process"});
-    std::fflush(stdout);
-    if (left != 0)
+    if (left != 0) {
+        say_ended();
         _exit(exit_settled);
+    }
 }
 
 struct experiment {
     const char* name;
     double seconds; ///< time box
     void (*run)();
+    bool may_crash = false; ///< ended by a signal it is settled: that is what the driver does
 };
 
 constexpr experiment experiments[] = {
@@ -1652,7 +1681,7 @@ constexpr experiment experiments[] = {
     {"fault_after_none", 10, [] { fault(forbidden::read_after_none); }},
     {"fault_unmapped", 10, [] { fault(forbidden::read_unmapped); }},
     {"refusals", 10, check_refusals},
-    {"stale_handles", 10, check_stale_handles},
+    {"stale_handles", 10, check_stale_handles, true},
     {"handles", 40, check_handles},
     {"graphs", 10, check_graphs},
     {"threads", 15, measure_threads},
@@ -1660,7 +1689,7 @@ constexpr experiment experiments[] = {
     {"fork", 10, check_fork},
     {"mappings", 60, find_mapping_limit},
 };
-constexpr double whole_run = 170; ///< seconds
+double whole_run = 170; ///< seconds
 
 // ---- running them ----
 
@@ -1679,7 +1708,7 @@ int run_experiment(const experiment& one, double seconds) {
         std::fflush(stdout);
         _exit(exit_unsettled); // destructors have run; the driver's own may hang after a fault
     }
-    std::fflush(stdout);
+    say_ended();
     return exit_settled;
 }
 
@@ -1709,7 +1738,7 @@ child_outcome run_child(const experiment& one, double seconds) {
         _exit(exit_usage);
     }
     ::close(ends[1]);
-    const auto end =
+    auto end =
         begun + std::chrono::duration_cast<clock_type::duration>(std::chrono::duration<double>(seconds));
     std::string text;
     bool killed = child < 0;
@@ -1729,6 +1758,8 @@ child_outcome run_child(const experiment& one, double seconds) {
         if (got <= 0)
             break;
         text.append(buffer.data(), static_cast<size_t>(got));
+        if (text.ends_with("\n!\n")) // what comes now is the driver's own end, which may take long
+            end = std::min(end, clock_type::now() + std::chrono::seconds{5});
     }
     // After the pipe is closed the process has a moment to end, then it is made to.
     int ended = 0;
@@ -1753,6 +1784,14 @@ child_outcome run_child(const experiment& one, double seconds) {
     return outcome;
 }
 
+std::string why_unsettled(const child_outcome& outcome) {
+    if (outcome.code < 0)
+        return "killed after " + number(outcome.seconds) + " s";
+    if (outcome.code >= 1000)
+        return "ended by signal " + std::to_string(outcome.code - 1000);
+    return "ended with " + std::to_string(outcome.code);
+}
+
 int run_all(const std::string& json_file) {
     const auto begun = clock_type::now();
     const auto elapsed = [&] { return std::chrono::duration<double>(clock_type::now() - begun).count(); };
@@ -1769,18 +1808,25 @@ int run_all(const std::string& json_file) {
             const child_outcome outcome = run_child(one, std::min(one.seconds, left));
             if (outcome.code == exit_no_device)
                 return exit_no_device;
+            bool ended = false;
             for (const std::string& line : outcome.lines) {
                 if (line.starts_with('@'))
                     machine = line.substr(1);
+                else if (line == end_mark)
+                    ended = true;
                 else
                     lines.push_back(line);
             }
-            if (outcome.code < 0)
-                evidence = "killed after " + number(outcome.seconds) + " s";
-            else if (outcome.code >= 1000)
-                evidence = "ended by signal " + std::to_string(outcome.code - 1000);
-            else if (outcome.code != exit_settled)
-                evidence = "ended with " + std::to_string(outcome.code);
+            if (outcome.code >= 1000 && one.may_crash) {
+                const record crash{.name = one.name,
+                                   .metric = "the driver crashes",
+                                   .value = 1.0,
+                                   .unit = "yes/no",
+                                   .evidence = "signal " + std::to_string(outcome.code - 1000)};
+                print(crash);
+                lines.push_back(to_json(crash));
+            } else if (!ended)
+                evidence = why_unsettled(outcome);
         }
         record line{.name = one.name,
                     .metric = "settled",
@@ -1813,7 +1859,8 @@ int run_all(const std::string& json_file) {
 }
 
 int usage() {
-    std::fprintf(stderr, "usage: vmm_probe [--json FILE] [--device N] [--run NAME] [--list]\n");
+    std::fprintf(stderr,
+                 "usage: vmm_probe [--json FILE] [--device N] [--total SECONDS] [--run NAME] [--list]\n");
     return exit_usage;
 }
 
@@ -1840,6 +1887,8 @@ int main(int count, char** arguments) {
             wanted = arguments[++index];
         } else if (word == "--device" && left >= 1) {
             device_ordinal = std::atoi(arguments[++index]);
+        } else if (word == "--total" && left >= 1) {
+            whole_run = std::atof(arguments[++index]);
         } else if (word == "--seconds" && left >= 1) {
             seconds = std::atof(arguments[++index]);
         } else if (word == "--records" && left >= 1) {
