@@ -11,6 +11,10 @@ all=build/release/tidy_all_headers.cpp
 { (cd include && find vtensor -name '*.hpp'); (cd backends/include && find vtensor -name '*.hpp'); } | sort |
     sed 's/.*/#include <&>/' >"$all"
 cat >>"$all" <<'EOF_USE'
+#include <array>
+#include <chrono>
+#include <iostream>
+#include <utility>
 // Uses, so that the templates are instantiated.
 using namespace vtensor;
 void use_exact(chunk_pool<host_backend>& pool) {
@@ -25,6 +29,34 @@ void use_look_ahead(chunk_pool<host_backend, std::mutex>& pool, mapper& thread) 
     tensor.append(3);
     tensor.trim();
     throw_if_failed(tensor.look_ahead_status());
+}
+template <class Backend>
+void use_device(chunk_pool<Backend>& pool, typename Backend::stream_type stream) {
+    virtual_tensor<float16, Backend> tensor{pool, {2, 64}, 1024};
+    tensor.append(3);
+    tensor.resize(1, stream);
+    tensor.trim(stream);
+    tensor.retire(stream);
+    throw_if_failed(pool.retiring().wait_oldest().status());
+    throw_if_failed(pool.retiring().drain());
+    throw_if_failed(pool.backend().set_peer_access(address{}, pool.chunk_size(), access_mode::read, 1));
+    const auto chunk = pool.backend().create(pool.chunk_size()).value();
+    auto handle = pool.backend().export_chunk(chunk).value();
+    throw_if_failed(pool.backend().import_chunk(std::move(handle), pool.chunk_size()).status());
+}
+void use_devices(unix_socket& other) {
+    cuda_backend cuda{{.device = 0}};
+    hip_backend hip{{.device = 0}};
+    chunk_pool<cuda_backend> on_cuda{cuda};
+    chunk_pool<hip_backend> on_hip{hip};
+    use_device(on_cuda, nullptr);
+    use_device(on_hip, nullptr);
+    std::array<device_chunk, 2> chunks{};
+    const auto soon = within(std::chrono::seconds{1});
+    throw_if_failed(interop::send_chunks<cuda_backend>(other, cuda, chunks, cuda.granularity(), soon));
+    throw_if_failed(
+        interop::receive_chunks<hip_backend>(other, hip, chunks, hip.granularity(), soon).status());
+    std::cout << probe_chunk_size(cuda, cuda.granularity(), 0.125).value().count();
 }
 EOF_USE
 clang-tidy --quiet --warnings-as-errors='*' "$all" -- -std=c++20 -Iinclude -Ibackends/include -march=x86-64-v3
