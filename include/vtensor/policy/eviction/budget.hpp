@@ -64,11 +64,12 @@ namespace detail {
 
 namespace budget {
 
-/// Every head keeps the same number: int(T · (1 − r)).
+/// Every head keeps the same number: `Rows`, or int(T · (1 − r)).
+template <std::size_t Rows = amount::by_ratio>
 struct uniform {
     using category = part::budget;
     static constexpr eviction::sharing sharing = eviction::sharing::head;
-    eviction::amount amount{};
+    eviction::amount amount{.tokens = Rows};
 
     [[nodiscard]] std::size_t rows(const layer_columns& layer) const noexcept {
         return detail::whole(amount.rows(layer.next_position));

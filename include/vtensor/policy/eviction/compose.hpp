@@ -66,6 +66,24 @@ class compose {
         parts_.for_each(visit);
     }
 
+    /// Sets the budget's amount, where it has one to set.
+    constexpr void set_amount(const amount& wanted) noexcept {
+        if constexpr (requires { get<part::budget>().amount = wanted; })
+            get<part::budget>().amount = wanted;
+    }
+    /// Sets the length of the observation window and of the recent window, where the policy has them.
+    constexpr void set_window(std::size_t tokens) noexcept {
+        if constexpr (requires { get<part::indicator>().queries = tokens; })
+            get<part::indicator>().queries = tokens;
+        for_each_part([&](auto& one) {
+            if constexpr (requires {
+                              one.window();
+                              one.tokens = tokens;
+                          })
+                one.tokens = tokens;
+        });
+    }
+
     /// What it wants to be shown of every layer.
     [[nodiscard]] constexpr evidence_needs needs() const noexcept {
         evidence_needs all;

@@ -27,29 +27,39 @@ struct position_only {
 template <std::size_t Queries = 32>
 struct window_queries {
     using category = part::indicator;
-    std::size_t queries_wanted = Queries; ///< at least 1; where fewer are shown, all of them
+    std::size_t queries = Queries; ///< at least 1; where fewer are shown, all of them
 
-    [[nodiscard]] constexpr bool valid() const noexcept { return queries_wanted > 0; }
-    [[nodiscard]] constexpr evidence_needs needs() const noexcept {
-        return {.window_queries = queries_wanted};
-    }
+    [[nodiscard]] constexpr bool valid() const noexcept { return queries > 0; }
+    [[nodiscard]] constexpr evidence_needs needs() const noexcept { return {.window_queries = queries}; }
     [[nodiscard]] std::size_t group(const head_columns& head) const noexcept {
         return head.evidence->probabilities.extents[0] / head.evidence->heads.size();
     }
-    [[nodiscard]] std::size_t queries(const head_columns& head) const noexcept {
-        return std::min(queries_wanted, head.evidence->probabilities.extents[1]);
+    [[nodiscard]] std::size_t shown_queries(const head_columns& head) const noexcept {
+        return std::min(queries, head.evidence->probabilities.extents[1]);
     }
     [[nodiscard]] const float* plane(const head_columns& head, std::size_t member, std::size_t query,
                                      float* scratch) const noexcept {
         const auto& shown = head.evidence->probabilities;
         const auto rows = shown[head.head * group(head) + member];
-        const auto row = rows[rows.extents[0] - queries(head) + query];
+        const auto row = rows[rows.extents[0] - shown_queries(head) + query];
         return head.columns_of(row.data, row.strides[0], scratch);
     }
 };
 
 /// The attention of the last query alone: TOVA (arXiv 2401.06104).
-struct last_query : window_queries<1> {};
+struct last_query {
+    using category = part::indicator;
+    [[nodiscard]] constexpr evidence_needs needs() const noexcept { return {.window_queries = 1}; }
+    [[nodiscard]] std::size_t group(const head_columns& head) const noexcept { return one.group(head); }
+    [[nodiscard]] std::size_t shown_queries(const head_columns&) const noexcept { return 1; }
+    [[nodiscard]] const float* plane(const head_columns& head, std::size_t member, std::size_t query,
+                                     float* scratch) const noexcept {
+        return one.plane(head, member, query, scratch);
+    }
+
+  private:
+    static constexpr window_queries<1> one{};
+};
 
 /// The sum of attention over all queries so far, a plane a query head: H2O (arXiv 2306.14048).
 struct accumulated {
@@ -58,7 +68,7 @@ struct accumulated {
     [[nodiscard]] std::size_t group(const head_columns& head) const noexcept {
         return head.evidence->accumulated.extents[0] / head.evidence->heads.size();
     }
-    [[nodiscard]] std::size_t queries(const head_columns&) const noexcept { return 1; }
+    [[nodiscard]] std::size_t shown_queries(const head_columns&) const noexcept { return 1; }
     [[nodiscard]] const float* plane(const head_columns& head, std::size_t member, std::size_t,
                                      float* scratch) const noexcept {
         const auto row = head.evidence->accumulated[head.head * group(head) + member];

@@ -12,6 +12,7 @@ namespace vtensor::eviction {
 /// Where a sequence stands after a step.
 struct progress {
     std::size_t tokens = 0;     ///< seen so far, evicted ones included
+    std::size_t steps = 0;      ///< tokens decoded since the prompt
     std::size_t rows = 0;       ///< live rows of the longest head
     std::size_t evictions = 0;  ///< choices made so far
     bool prefill_ended = false; ///< the step was the last one of a prompt
@@ -39,17 +40,17 @@ struct every {
     }
 };
 
-/// Whenever the tokens seen are a multiple of `tokens` and the rows have grown above `rows`: LazyEviction
+/// Whenever the decoding steps are a multiple of `steps` and the rows have grown above `rows`: LazyEviction
 /// (arXiv 2506.15969) waits so, that recurrences can be observed in between.
-template <std::size_t Rows, std::size_t Tokens>
+template <std::size_t Rows, std::size_t Steps>
 struct lagged {
     using category = part::schedule;
     std::size_t rows = Rows;
-    std::size_t tokens = Tokens; ///< at least 1
+    std::size_t steps = Steps; ///< at least 1
 
-    [[nodiscard]] constexpr bool valid() const noexcept { return tokens > 0; }
+    [[nodiscard]] constexpr bool valid() const noexcept { return steps > 0; }
     [[nodiscard]] constexpr bool due(const progress& now) const noexcept {
-        return now.rows > rows && now.tokens % tokens == 0;
+        return now.rows > rows && now.steps % steps == 0;
     }
 };
 

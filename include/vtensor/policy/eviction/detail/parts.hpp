@@ -108,11 +108,12 @@ struct completed {
     static_assert(count_of<part::selection, Parts...> <= 1, "one selection a policy");
     static_assert(count_of<part::schedule, Parts...> <= 1, "one schedule a policy");
 
-    using type = typename joined<part_list<Parts...>, missing_t<indicator::position_only, Parts...>,
-                                 missing_t<aggregate::mean, Parts...>, missing_t<pooling::none, Parts...>,
-                                 missing_t<weighting::none, Parts...>, missing_t<protection::none, Parts...>,
-                                 missing_t<budget::uniform, Parts...>, missing_t<selection::top_k, Parts...>,
-                                 missing_t<schedule::once_after_prefill, Parts...>>::type;
+    using type =
+        typename joined<part_list<Parts...>, missing_t<indicator::position_only, Parts...>,
+                        missing_t<aggregate::mean, Parts...>, missing_t<pooling::none, Parts...>,
+                        missing_t<weighting::none, Parts...>, missing_t<protection::none, Parts...>,
+                        missing_t<budget::uniform<>, Parts...>, missing_t<selection::top_k, Parts...>,
+                        missing_t<schedule::once_after_prefill, Parts...>>::type;
 };
 
 } // namespace vtensor::eviction::detail

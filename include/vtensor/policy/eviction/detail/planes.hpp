@@ -29,7 +29,7 @@ class planes {
         if constexpr (gives_scores)
             return 1;
         else
-            return indicator_->queries(*head_);
+            return indicator_->shown_queries(*head_);
     }
     /// One plane, `scored` columns of it; valid until the next is asked for.
     [[nodiscard]] const float* operator()(std::size_t member, std::size_t query) const {
