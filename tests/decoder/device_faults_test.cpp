@@ -7,13 +7,17 @@
 
 #include "app/generate.hpp"
 #include "io/input_error.hpp"
+#include "model/kv_cache.hpp"
+#include "model/thread_pool.hpp"
 #include "support/cache_content.hpp"
 #include "support/run.hpp"
 #include "support/simulated_device.hpp"
 #include "support/vectors.hpp"
 
 #include <vtensor/backends/host.hpp>
+#include <vtensor/core/exception.hpp>
 
+#include <algorithm>
 #include <cstddef>
 #include <memory>
 #include <span>

@@ -4,16 +4,21 @@
 // row read or unmapped at the wrong time.
 #include <support/catch.hpp>
 
+#include "model/kv_cache.hpp"
+#include "model/thread_pool.hpp"
 #include "support/cache_content.hpp"
 #include "support/run.hpp"
 #include "support/simulated_device.hpp"
 #include "support/vectors.hpp"
 
+#include <vtensor/backends/cuda.hpp>
 #include <vtensor/backends/host.hpp>
 
 #include <algorithm>
 #include <chrono>
 #include <cstddef>
+#include <initializer_list>
+#include <memory>
 #include <random>
 #include <span>
 #include <string>

@@ -5,6 +5,7 @@
 
 #include "support/temporary.hpp"
 
+#include <cerrno>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
