@@ -32,6 +32,13 @@ class tensor_group {
 
     explicit tensor_group(Tensor&... tensors) noexcept : tensors_{&tensors...} {}
 
+    /// Whether `try_evict` may be called with the same rows; takes the memory for it, so that it cannot fail
+    /// afterwards. For several groups that evict together.
+    [[nodiscard]] status try_prepare_eviction(std::span<const slot_type> kept) noexcept {
+        return std::apply(
+            [&](Tensor*... one) { return detail::prepare_eviction_together(kept, one->part()...); },
+            tensors_);
+    }
     /// As `virtual_tensor::try_evict`, on each.
     [[nodiscard]] status try_evict(std::span<const slot_type> kept) noexcept {
         return std::apply([&](Tensor*... one) { return detail::evict_together(kept, one->part()...); },

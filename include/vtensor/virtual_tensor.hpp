@@ -142,6 +142,17 @@ class virtual_tensor {
     }
     void resize(std::size_t rows) { throw_if_failed(try_resize(rows)); }
 
+    /// Forgets the rows from `rows` on. Cannot fail: memory that the backend refuses to unmap stays mapped,
+    /// counted, and serves the next growth.
+    void truncate(std::size_t rows) noexcept {
+        if (rows >= rows_)
+            return;
+        const page_count needed = pages_of(rows);
+        if (!range_->settle(needed))
+            static_cast<void>(range_->settle(needed));
+        static_cast<void>(resized(rows, {}));
+    }
+
     /// Adds `count` rows at the end: a view of them, to be filled.
     [[nodiscard]] result<tensor_view<T, 2>> try_append(std::size_t count) noexcept {
         if (count > max_rows_ - rows_)

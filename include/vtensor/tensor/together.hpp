@@ -40,11 +40,18 @@ template <class First, class... Rest>
 }
 
 template <class... Part>
-[[nodiscard]] status evict_together(std::span<const slot_type> kept, const Part&... parts) noexcept {
+[[nodiscard]] status prepare_eviction_together(std::span<const slot_type> kept,
+                                               const Part&... parts) noexcept {
     if (!are_alike(parts...))
         return error{errc::invalid_argument, verb::evict, 0, bytes{0}};
     status outcome;
     static_cast<void>(((outcome = parts.slots->prepare_eviction(kept), outcome.ok()) && ...));
+    return outcome;
+}
+
+template <class... Part>
+[[nodiscard]] status evict_together(std::span<const slot_type> kept, const Part&... parts) noexcept {
+    const status outcome = prepare_eviction_together(kept, parts...);
     if (outcome)
         (parts.slots->evict(kept), ...);
     return outcome;
