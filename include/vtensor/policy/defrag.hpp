@@ -6,6 +6,7 @@
 
 #include <vtensor/core/defrag_plan.hpp>
 #include <vtensor/policy/defrag/compact.hpp>
+#include <vtensor/policy/defrag/hybrid.hpp>
 #include <vtensor/policy/defrag/incremental.hpp>
 #include <vtensor/policy/defrag/none.hpp>
 #include <vtensor/policy/defrag/remap.hpp>
