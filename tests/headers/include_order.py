@@ -25,7 +25,8 @@ MAY_SEE = {
     "virtual_tensor.hpp": {"core", "view.hpp", "row_shape.hpp", "policy", "memory", "tensor"},
     "tensor_group.hpp": {"core", "view.hpp", "row_shape.hpp", "policy", "memory", "tensor", "virtual_tensor.hpp"},
     "ring_tensor.hpp": {"core", "view.hpp", "row_shape.hpp", "policy", "memory", "tensor"},
-    "kv": {"core", "view.hpp", "row_shape.hpp", "virtual_tensor.hpp", "tensor_group.hpp", "policy", "attention"},
+    "kv": {"core", "view.hpp", "row_shape.hpp", "tensor", "virtual_tensor.hpp", "tensor_group.hpp", "policy", "memory",
+           "attention"},
     "interop": {"core", "view.hpp", "row_shape.hpp", "virtual_tensor.hpp", "backends/os"},
 }
 

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The keys and values of one layer of one sequence, whatever their layout. Three layouts satisfy it:
+// per_layer_cache.hpp, per_head_cache.hpp and packed_cache.hpp; docs/layouts.md says what each wastes.
+#pragma once
+
+#include <vtensor/attention/problem.hpp>
+#include <vtensor/core/concepts.hpp>
+#include <vtensor/core/defrag_plan.hpp>
+#include <vtensor/kv/layer_shape.hpp>
+#include <vtensor/policy/defrag.hpp>
+#include <vtensor/policy/eviction/kept_rows.hpp>
+
+#include <concepts>
+#include <cstddef>
+#include <span>
+
+namespace vtensor::kv {
+
+/// Every KV head has rows of its own number, a key and a value each, and positions. All verbs change nothing
+/// when they fail, except that `try_defragment` moves head by head: of each head everything or nothing.
+///
+/// | expression | meaning |
+/// | --- | --- |
+/// | `try_append(n)` | n more rows at the end of every head, at the next positions; their content is
+/// unspecified | | `remove_last(n)` | takes the n rows that were appended last back from every head; cannot
+/// fail | | `keys(h)`, `values(h)` | the rows of a head, [slot, width]; valid until rows are added or moved |
+/// | `positions(h)` | by slot, `no_position` where dead; empty: the position of a row is its slot |
+/// | `describe(heads)` | what attention reads, one entry a head |
+/// | `try_evict(kept, layer)` | in every head all rows die but those that `kept` has for that layer |
+/// | `try_defragment(policy, plans)` | brings the live rows of every head together; `plans`, one a head,
+/// receives the moves |
+template <class C>
+concept layer_cache = attention::attention_element<typename C::value_type> && std::movable<C> &&
+    requires(C& cache, const C& constant, std::size_t number, const eviction::kept_rows& kept,
+             std::span<attention::kv_head<typename C::value_type>> heads, std::span<defrag::plan> plans) {
+    { constant.shape() }
+    noexcept->std::same_as<const layer_shape&>;
+    { constant.rows(number) }
+    noexcept->std::same_as<std::size_t>;
+    { constant.live_rows(number) }
+    noexcept->std::same_as<std::size_t>;
+    { constant.positions(number) }
+    noexcept->std::same_as<std::span<const position_type>>;
+    { constant.next_position() }
+    noexcept->std::same_as<position_type>;
+    { cache.keys(number) }
+    noexcept->std::same_as<tensor_view<typename C::value_type, 2>>;
+    { cache.values(number) }
+    noexcept->std::same_as<tensor_view<typename C::value_type, 2>>;
+    { cache.try_append(number) }
+    noexcept->std::same_as<status>;
+    { cache.remove_last(number) }
+    noexcept->std::same_as<void>;
+    { constant.describe(heads) }
+    noexcept->std::same_as<status>;
+    { cache.try_evict(kept, number) }
+    noexcept->std::same_as<status>;
+    { cache.try_defragment(defrag::compact{}, plans) }
+    noexcept->std::same_as<status>;
+    { constant.figures() }
+    noexcept->std::same_as<layer_figures>;
+    { constant.verify() }
+    noexcept->std::same_as<bool>;
+};
+
+} // namespace vtensor::kv

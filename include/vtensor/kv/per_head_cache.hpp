@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A K and a V tensor for every KV head. Heads end where they end, and each gives its own pages back; with
+// large pages every head wastes up to one page of keys and one of values.
+#pragma once
+
+#include <vtensor/attention/problem.hpp>
+#include <vtensor/core/concepts.hpp>
+#include <vtensor/kv/layer_cache.hpp>
+#include <vtensor/policy/eviction/by_caller.hpp>
+#include <vtensor/tensor_group.hpp>
+#include <vtensor/virtual_tensor.hpp>
+
+#include <algorithm>
+#include <cstddef>
+#include <new>
+#include <span>
+#include <utility>
+#include <vector>
+
+namespace vtensor::kv {
+
+/// See `layer_cache`. All defragmentation policies work, those that move pages too; on a backend with streams
+/// `try_defragment` takes one. Used by one thread at a time; the pool must outlive it.
+template <attention::attention_element T, backend Backend, growth_policy Growth = growth::exact,
+          mutex_type Mutex = no_mutex>
+class per_head_cache {
+  public:
+    using value_type = T;
+    using backend_type = Backend;
+    using tensor_type = virtual_tensor<T, Backend, Growth, eviction::by_caller, Mutex>;
+    using pool_type = typename tensor_type::pool_type;
+    using stream_type = typename tensor_type::stream_type;
+
+    /// Reserves addresses; maps nothing yet. `invalid_argument` where a size is 0.
+    [[nodiscard]] static result<per_head_cache> try_create(pool_type& pool, const layer_shape& shape,
+                                                           const Growth& growth = {},
+                                                           const tensor_options& options = {}) noexcept {
+        if (shape.is_empty())
+            return error{errc::invalid_argument, verb::construct, 0, bytes{0}};
+        per_head_cache made{shape};
+        try {
+            made.heads_.reserve(shape.kv_heads);
+        } catch (const std::bad_alloc&) {
+            return error{errc::out_of_memory, verb::construct, 0,
+                         bytes{shape.kv_heads * sizeof(head_tensors)}};
+        }
+        for (std::size_t head = 0; head < shape.kv_heads; ++head) {
+            auto keys = tensor_type::try_create(pool, {shape.key_width}, shape.max_rows, growth, options);
+            if (!keys)
+                return keys.error();
+            auto values = tensor_type::try_create(pool, {shape.value_width}, shape.max_rows, growth, options);
+            if (!values)
+                return values.error();
+            made.heads_.push_back({*std::move(keys), *std::move(values)});
+        }
+        return made;
+    }
+
+    [[nodiscard]] const layer_shape& shape() const noexcept { return shape_; }
+    [[nodiscard]] std::size_t rows(std::size_t head) const noexcept { return heads_[head].keys.rows(); }
+    [[nodiscard]] std::size_t live_rows(std::size_t head) const noexcept {
+        return heads_[head].keys.live_rows();
+    }
+    [[nodiscard]] std::span<const position_type> positions(std::size_t head) const noexcept {
+        return heads_[head].keys.positions();
+    }
+    [[nodiscard]] position_type next_position() const noexcept { return heads_[0].keys.next_position(); }
+
+    /// O(heads + pages mapped).
+    [[nodiscard]] status try_append(std::size_t count) noexcept {
+        for (std::size_t head = 0; head < heads_.size(); ++head) {
+            status outcome = grow(heads_[head].keys, count);
+            if (outcome) {
+                outcome = grow(heads_[head].values, count);
+                if (!outcome)
+                    shrink(heads_[head].keys, count);
+            }
+            if (outcome)
+                continue;
+            for (std::size_t grown = head; grown-- > 0;)
+                shrink_both(heads_[grown], count);
+            return outcome;
+        }
+        return {};
+    }
+    /// No row may have been evicted or moved since they were appended.
+    void remove_last(std::size_t count) noexcept {
+        for (head_tensors& head : heads_)
+            shrink_both(head, std::min(count, head.keys.rows()));
+    }
+
+    [[nodiscard]] tensor_view<T, 2> keys(std::size_t head) noexcept {
+        return make_view(heads_[head].keys.data(), rows(head), shape_.key_width);
+    }
+    [[nodiscard]] tensor_view<T, 2> values(std::size_t head) noexcept {
+        return make_view(heads_[head].values.data(), rows(head), shape_.value_width);
+    }
+    /// `invalid_argument` where `heads` has not one entry a KV head.
+    [[nodiscard]] status describe(std::span<attention::kv_head<T>> heads) const noexcept {
+        if (heads.size() != heads_.size())
+            return error{errc::invalid_argument, verb::view, 0, bytes{0}};
+        for (std::size_t head = 0; head < heads.size(); ++head)
+            heads[head] = {.keys = heads_[head].keys.data(),
+                           .values = heads_[head].values.data(),
+                           .key_stride = static_cast<std::ptrdiff_t>(shape_.key_width),
+                           .value_stride = static_cast<std::ptrdiff_t>(shape_.value_width),
+                           .rows = rows(head),
+                           .positions = positions(head).empty() ? nullptr : positions(head).data()};
+        return {};
+    }
+
+    [[nodiscard]] status try_evict(const eviction::kept_rows& kept, std::size_t layer) noexcept {
+        if (layer >= kept.layers() || kept.heads() != heads_.size())
+            return error{errc::invalid_argument, verb::evict, 0, bytes{0}};
+        for (std::size_t head = 0; head < heads_.size(); ++head)
+            if (const status outcome = group(heads_[head]).try_prepare_eviction(kept.of(layer, head));
+                !outcome)
+                return outcome;
+        for (std::size_t head = 0; head < heads_.size(); ++head)
+            static_cast<void>(group(heads_[head]).try_evict(kept.of(layer, head))); // was prepared
+        return {};
+    }
+
+    template <class Policy>
+    requires defrag_policy<Policy, defrag::state, defrag::plan>
+    [[nodiscard]] status try_defragment(const Policy& policy, std::span<defrag::plan> plans) noexcept {
+        return each_head(plans, [&](auto tensors, defrag::plan& moves) noexcept {
+            return tensors.try_defragment(policy, moves);
+        });
+    }
+    /// The same behind the work queued on the stream.
+    template <class Policy>
+    requires(stream_ordered_backend<Backend>&& defrag_policy<Policy, defrag::state, defrag::plan>)
+        [[nodiscard]] status try_defragment(const Policy& policy, std::span<defrag::plan> plans,
+                                            const stream_type& stream) noexcept {
+        return each_head(plans, [&](auto tensors, defrag::plan& moves) noexcept {
+            return tensors.try_defragment(policy, moves, stream);
+        });
+    }
+
+    [[nodiscard]] layer_figures figures() const noexcept {
+        layer_figures sum;
+        for (const head_tensors& head : heads_) {
+            sum.rows += head.keys.rows();
+            sum.live_rows += head.keys.live_rows();
+            sum.used += (head.keys.row_bytes() + head.values.row_bytes()) * head.keys.live_rows();
+            sum.mapped += head.keys.mapped_bytes() + head.values.mapped_bytes();
+            sum.reserved += head.keys.reserved_bytes() + head.values.reserved_bytes();
+        }
+        return sum;
+    }
+    /// Checks the book-keeping, O(rows).
+    [[nodiscard]] bool verify() const noexcept {
+        return std::all_of(heads_.begin(), heads_.end(), [](const head_tensors& head) {
+            return head.keys.verify() && head.values.verify() && head.keys.rows() == head.values.rows();
+        });
+    }
+
+  private:
+    struct head_tensors {
+        tensor_type keys;
+        tensor_type values;
+    };
+
+    explicit per_head_cache(const layer_shape& shape) noexcept : shape_{shape} {}
+
+    static tensor_group<tensor_type, tensor_type> group(head_tensors& head) noexcept {
+        return tensor_group<tensor_type, tensor_type>{head.keys, head.values};
+    }
+    static status grow(tensor_type& tensor, std::size_t count) noexcept {
+        const std::size_t room = tensor.max_rows() - tensor.rows();
+        if (count > room)
+            return error{errc::limit_exceeded, verb::grow, 0, tensor.row_bytes() * count};
+        return tensor.try_resize(tensor.rows() + count);
+    }
+    static void shrink(tensor_type& tensor, std::size_t count) noexcept {
+        tensor.truncate(tensor.rows() - count);
+    }
+    static void shrink_both(head_tensors& head, std::size_t count) noexcept {
+        shrink(head.keys, count);
+        shrink(head.values, count);
+    }
+    template <class Move>
+    status each_head(std::span<defrag::plan> plans, Move move) noexcept {
+        if (plans.size() != heads_.size())
+            return error{errc::invalid_argument, verb::defragment, 0, bytes{0}};
+        for (std::size_t head = 0; head < plans.size(); ++head)
+            if (const status outcome = move(group(heads_[head]), plans[head]); !outcome)
+                return outcome;
+        return {};
+    }
+
+    layer_shape shape_;
+    std::vector<head_tensors> heads_;
+};
+
+} // namespace vtensor::kv
