@@ -32,10 +32,11 @@ begun=$SECONDS
 deadline=$((minutes * 60 - 15)) # a moment for the report
 left() { echo $((deadline - (SECONDS - begun))); }
 
-PATH=$PATH:/usr/local/cuda/bin:/opt/nvidia/compute-sanitizer:/usr/local/cuda/compute-sanitizer
-for tool in nvcc cmake c++; do
+PATH=$PATH:/usr/local/cuda/bin:/usr/local/nvidia/bin:/opt/nvidia/compute-sanitizer:/usr/local/cuda/compute-sanitizer
+for tool in nvcc cmake; do
     command -v "$tool" >/dev/null || { echo "gpu-check: there is no $tool on this machine" >&2; exit 2; }
 done
+command -v "${CXX:-c++}" g++ clang++ >/dev/null || { echo "gpu-check: there is no C++ compiler on this machine" >&2; exit 2; }
 gpu=$(nvidia-smi --query-gpu=name --format=csv,noheader 2>/dev/null | head -n 1)
 driver=$(nvidia-smi --query-gpu=driver_version --format=csv,noheader 2>/dev/null | head -n 1)
 [ -n "$arch" ] || arch=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | head -n 1 | tr -d .)
