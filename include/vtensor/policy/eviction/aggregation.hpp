@@ -34,33 +34,31 @@ void add_planes(const Planes& planes, std::size_t member, std::span<float> sums)
         add_row(sums.data(), planes(member, query), sums.size());
 }
 
-/// A plane after pooling: its row, and the factor that brings it back to its sum.
-struct pooled_plane {
-    const float* row;
-    float factor;
-    bool finite;
-};
-
-template <class Pooling>
-pooled_plane pooled(const Pooling& pooling, const float* row, std::size_t n, float* to) noexcept {
-    const double before = sum_row(row, n);
-    const bool finite = std::isfinite(before);
+/// Hands a plane to visit(first, columns, count, factor) in blocks that stay in the nearest cache, pooled;
+/// each is to be multiplied by `factor`. False where the plane holds what is not finite.
+template <class Pooling, class Visit>
+bool pooled_blocks(const Pooling& pooling, const float* row, std::size_t n, const Visit& visit) {
+    const double sum = sum_row(row, n);
     if constexpr (Pooling::is_none) {
-        return {row, 1.0f, finite};
+        visit(0, row, n, 1.0f);
     } else {
-        pooling.pool(row, to, n);
-        if (!pooling.keep_row_sum)
-            return {to, 1.0f, finite};
-        const double after = sum_row(to, n);
-        return {to, after == 0 ? 1.0f : static_cast<float>(before / after), finite};
+        constexpr std::size_t block = 1024;
+        float pooled[block];
+        const float factor = pooling.scale(row, n, sum);
+        for (std::size_t first = 0; first < n; first += block) {
+            const std::size_t count = std::min(block, n - first);
+            pooling.pool(row, n, first, first + count, pooled);
+            visit(first, pooled, count, factor);
+        }
     }
+    return std::isfinite(sum);
 }
 
 /// Pools `row` in place.
 template <class Pooling>
 void pool_in_place(const Pooling& pooling, std::span<float> row, float* scratch) noexcept {
     if constexpr (!Pooling::is_none) {
-        pooling.pool(row.data(), scratch, row.size());
+        pooling.pool(row.data(), row.size(), 0, row.size(), scratch);
         std::copy_n(scratch, row.size(), row.data());
     }
 }
@@ -91,12 +89,12 @@ struct mean {
         if (pooling.keep_row_sum) {
             std::ranges::fill(head.scores, 0.0f);
             for (std::size_t member = 0; member < planes.group(); ++member)
-                for (std::size_t query = 0; query < planes.queries(); ++query) {
-                    const auto plane =
-                        detail::pooled(pooling, planes(member, query), n, scratch.pooled.data());
-                    for (std::size_t j = 0; j < n; ++j)
-                        head.scores[j] += plane.row[j] * plane.factor;
-                }
+                for (std::size_t query = 0; query < planes.queries(); ++query)
+                    detail::pooled_blocks(
+                        pooling, planes(member, query), n,
+                        [&](std::size_t first, const float* columns, std::size_t count, float factor) {
+                            detail::add_scaled_row(head.scores.data() + first, columns, factor, count);
+                        });
             detail::scale_row(head.scores.data(),
                               1.0f / static_cast<float>(planes.group() * planes.queries()), n);
         } else {
@@ -112,8 +110,7 @@ struct max {
     using category = part::aggregation;
 
     template <class Planes, class Pooling>
-    bool reduce(const Planes& planes, const Pooling& pooling, head_columns& head,
-                scratch_memory& scratch) const {
+    bool reduce(const Planes& planes, const Pooling& pooling, head_columns& head, scratch_memory&) const {
         const std::size_t n = head.scores.size();
         std::ranges::fill(head.scores, std::numeric_limits<float>::lowest());
         std::ranges::fill(head.mean, 0.0f);
@@ -123,9 +120,11 @@ struct max {
                 const float* row = planes(member, query);
                 if (!head.mean.empty())
                     detail::add_row(head.mean.data(), row, n);
-                const auto plane = detail::pooled(pooling, row, n, scratch.pooled.data());
-                detail::raise_to_row(head.scores.data(), plane.row, plane.factor, n);
-                finite = finite && plane.finite;
+                finite &= detail::pooled_blocks(
+                    pooling, row, n,
+                    [&](std::size_t first, const float* columns, std::size_t count, float factor) {
+                        detail::raise_to_row(head.scores.data() + first, columns, factor, count);
+                    });
             }
         detail::scale_row(head.mean.data(), 1.0f / static_cast<float>(planes.group() * planes.queries()),
                           head.mean.size());

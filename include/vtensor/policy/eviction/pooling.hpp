@@ -30,18 +30,25 @@ struct average {
     bool keep_row_sum = KeepRowSum;
 
     [[nodiscard]] constexpr bool valid() const noexcept { return width % 2 == 1; }
-    /// Writes the pooled `row` to `to`, which does not overlap it.
-    void pool(const float* row, float* to, std::size_t n) const noexcept {
+    /// Writes columns begin … end of the pooled `row` of n columns to `to`, which does not overlap it.
+    void pool(const float* row, std::size_t n, std::size_t begin, std::size_t end, float* to) const noexcept {
         switch (width) {
         case 3:
-            return detail::average_fixed<3>(to, row, n);
+            return detail::average_fixed<3>(to, row, n, begin, end);
         case 5:
-            return detail::average_fixed<5>(to, row, n);
+            return detail::average_fixed<5>(to, row, n, begin, end);
         case 7:
-            return detail::average_fixed<7>(to, row, n);
+            return detail::average_fixed<7>(to, row, n, begin, end);
         default:
-            return detail::average_any(to, row, n, width);
+            return detail::average_any(to, row, n, begin, end, width);
         }
+    }
+    /// What a pooled row of the sum `sum` is multiplied by.
+    [[nodiscard]] float scale(const float* row, std::size_t n, double sum) const noexcept {
+        if (!keep_row_sum)
+            return 1;
+        const double after = detail::sum_after_average(row, n, width, sum);
+        return after == 0 ? 1.0f : static_cast<float>(sum / after);
     }
 };
 

@@ -24,6 +24,14 @@ inline void add_four_rows(float* __restrict to, const float* __restrict a, const
         to[j] += (a[j] + b[j]) + (c[j] + d[j]);
 }
 
+/// to[j] += row[j] · factor.
+inline void add_scaled_row(float* __restrict to, const float* __restrict row, float factor,
+                           std::size_t n) noexcept {
+    for (std::size_t j = 0; j < n; ++j)
+        to[j] += row[j] * factor;
+}
+
+/// row[j] *= factor.
 inline void scale_row(float* __restrict row, float factor, std::size_t n) noexcept {
     for (std::size_t j = 0; j < n; ++j)
         row[j] *= factor;
@@ -44,20 +52,20 @@ inline void clamp_row(float* __restrict row, float floor, std::size_t n) noexcep
         row[j] = row[j] < floor ? floor : row[j];
 }
 
-/// The sum in blocks: float inside a block of 1024, double between blocks. Not finite where an entry is not.
+/// The sum, in float inside blocks of 1024 (pairwise, so that it vectorises as it stands) and in double
+/// between them. Not finite where an entry is not.
 [[nodiscard]] inline double sum_row(const float* row, std::size_t n) noexcept {
-    constexpr std::size_t lanes = 16;
     constexpr std::size_t block = 1024;
+    float partial[block / 2];
     double total = 0;
     std::size_t j = 0;
-    while (n - j >= lanes) {
-        float partial[lanes] = {};
-        const std::size_t end = j + std::min(block, (n - j) / lanes * lanes);
-        for (; j < end; j += lanes)
-            for (std::size_t lane = 0; lane < lanes; ++lane)
-                partial[lane] += row[j + lane];
-        for (const float value : partial)
-            total += static_cast<double>(value);
+    for (; n - j >= block; j += block) {
+        for (std::size_t i = 0; i < block / 2; ++i)
+            partial[i] = row[j + i] + row[j + i + block / 2];
+        for (std::size_t half = block / 4; half > 0; half /= 2)
+            for (std::size_t i = 0; i < half; ++i)
+                partial[i] += partial[i + half];
+        total += static_cast<double>(partial[0]);
     }
     for (; j < n; ++j)
         total += static_cast<double>(row[j]);
@@ -87,44 +95,57 @@ inline void clamp_row(float* __restrict row, float floor, std::size_t n) noexcep
     return *std::max_element(best, best + lanes);
 }
 
-/// to[j] = (row[j − Width/2] + … + row[j + Width/2]) / Width; what lies outside counts as 0.
+/// to[j − begin] = (row[j − Width/2] + … + row[j + Width/2]) / Width for begin ≤ j < end; what lies outside
+/// the n columns counts as 0.
 template <std::size_t Width>
-void average_fixed(float* __restrict to, const float* __restrict row, std::size_t n) noexcept {
+void average_fixed(float* __restrict to, const float* __restrict row, std::size_t n, std::size_t begin,
+                   std::size_t end) noexcept {
     constexpr std::size_t half = Width / 2;
     constexpr float share = 1.0f / static_cast<float>(Width);
     const auto at_edge = [&](std::size_t j) {
         float sum = 0;
         for (std::size_t k = j < half ? 0 : j - half; k < std::min(n, j + half + 1); ++k)
             sum += row[k];
-        to[j] = sum * share;
+        to[j - begin] = sum * share;
     };
-    const std::size_t left = std::min(half, n);
-    const std::size_t right = std::max(left, n < half ? n : n - half);
-    for (std::size_t j = 0; j < left; ++j)
+    const std::size_t left = std::min(std::max(begin, half), end);
+    const std::size_t right = std::max(left, std::min(end, n < half ? n : n - half));
+    for (std::size_t j = begin; j < left; ++j)
         at_edge(j);
     for (std::size_t j = left; j < right; ++j) {
         float sum = 0;
         for (std::size_t k = 0; k < Width; ++k)
             sum += row[j - half + k];
-        to[j] = sum * share;
+        to[j - begin] = sum * share;
     }
-    for (std::size_t j = right; j < n; ++j)
+    for (std::size_t j = right; j < end; ++j)
         at_edge(j);
 }
 
-/// The same for an odd width known at run time: O(n · width), a pass a tap.
-inline void average_any(float* __restrict to, const float* __restrict row, std::size_t n,
-                        std::size_t width) noexcept {
+/// The same for an odd width known at run time: a pass a tap.
+inline void average_any(float* __restrict to, const float* __restrict row, std::size_t n, std::size_t begin,
+                        std::size_t end, std::size_t width) noexcept {
     const std::size_t half = width / 2;
     const float share = 1.0f / static_cast<float>(width);
-    for (std::size_t j = 0; j < n; ++j)
-        to[j] = row[j] * share;
-    for (std::size_t shift = 1; shift <= std::min(half, n == 0 ? 0 : n - 1); ++shift) {
-        for (std::size_t j = 0; j < n - shift; ++j)
-            to[j] += row[j + shift] * share;
-        for (std::size_t j = shift; j < n; ++j)
-            to[j] += row[j - shift] * share;
+    std::fill(to, to + (end - begin), 0.0f);
+    for (std::size_t tap = 0; tap < width; ++tap) { // row[j + tap − half]
+        const std::size_t first = std::max(begin, tap < half ? half - tap : 0);
+        const std::size_t last = std::min(end, n + half > tap ? n + half - tap : 0);
+        for (std::size_t j = first; j < last; ++j)
+            to[j - begin] += row[j + tap - half] * share;
     }
+}
+
+/// The sum of a row after averaging, from the one before: the columns near the ends are in fewer averages.
+[[nodiscard]] inline double sum_after_average(const float* row, std::size_t n, std::size_t width,
+                                              double before) noexcept {
+    const std::size_t half = width / 2;
+    double lost = 0;
+    for (std::size_t j = 0; j < std::min(half, n); ++j) {
+        const auto windows = static_cast<double>(half - j);
+        lost += windows * (static_cast<double>(row[j]) + static_cast<double>(row[n - 1 - j]));
+    }
+    return before - lost / static_cast<double>(width);
 }
 
 } // namespace vtensor::eviction::detail
