@@ -89,6 +89,17 @@ TEST_CASE("chunks: any multiple of the granularity is one handle, one mapping", 
     run.take_down();
 }
 
+TEST_CASE("chunks: a size that is no multiple of the granularity never reaches the driver", "[device]") {
+    cuda_case on;
+    for (const bytes wrong : {3_MiB, 2_MiB + bytes{1}, bytes{4096}}) {
+        CHECK(ended(on.memory->create(wrong)) == ended(verb::create, errc::misaligned));
+        CHECK(chunk_pool<cuda_backend>::try_create(*on.memory, {.chunk_size = wrong}).code() ==
+              errc::misaligned);
+        CHECK_THROWS_AS((chunk_pool<cuda_backend>{*on.memory, {.chunk_size = wrong}}), bad_argument);
+    }
+    CHECK(on.machine.calls(entry::mem_create) == 0);
+}
+
 TEST_CASE("unmapping: several neighbours in one call, never a part of one", "[device]") {
     cuda_case on;
     chunks_at run{*on.memory, 16, 4_MiB};
