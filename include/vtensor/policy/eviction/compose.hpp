@@ -84,6 +84,17 @@ class compose {
         });
     }
 
+    /// Sets the number of sinks, where the policy has them.
+    constexpr void set_sinks(std::size_t tokens) noexcept {
+        for_each_part([&](auto& one) {
+            if constexpr (requires {
+                              one.sink_positions();
+                              one.tokens = tokens;
+                          })
+                one.tokens = tokens;
+        });
+    }
+
     /// What it wants to be shown of every layer.
     [[nodiscard]] constexpr evidence_needs needs() const noexcept {
         evidence_needs all;

@@ -18,6 +18,8 @@ struct sinks {
     using category = part::guard;
     std::size_t tokens = Tokens;
 
+    /// Positions at the beginning.
+    [[nodiscard]] constexpr std::size_t sink_positions() const noexcept { return tokens; }
     [[nodiscard]] constexpr bool keeps(position_type position, position_type) const noexcept {
         return position < tokens;
     }
