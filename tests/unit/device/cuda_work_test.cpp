@@ -7,6 +7,7 @@
 
 #include <vtensor/virtual_tensor.hpp>
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <thread>
@@ -167,6 +168,64 @@ TEST_CASE("after fork a child does not touch the driver", "[device]") {
     run.take_down();
     opened.backend.reset();
     CHECK(counted_driver::calls > before);
+    CHECK(to_string(machine.leaks()) == "nothing");
+}
+
+/// Creating memory takes until it is let go.
+struct slow_creation {
+    static inline cuda_driver real;
+    static inline std::atomic<bool> slow{false};
+    static inline std::atomic<bool> begun{false};
+    static inline std::atomic<bool> go_on{false};
+
+    static cuda_driver over(const simulated_cuda& machine) {
+        real = machine.driver();
+        cuda_driver made = real;
+        made.mem_create = [](unsigned long long* memory, std::size_t size,
+                             const cuda::abi::allocation_prop* wanted, unsigned long long flags) {
+            begun = slow.load();
+            while (slow && !go_on)
+                std::this_thread::yield();
+            return real.mem_create(memory, size, wanted, flags);
+        };
+        return made;
+    }
+};
+
+TEST_CASE("a child that is forked while another thread is in the middle of a call does not wait for it",
+          "[device]") {
+    simulated_cuda machine;
+    {
+        cuda_backend memory{{.sharing = sharing_wish::descriptor, .driver = slow_creation::over(machine)}};
+        chunks_at run{memory, 1};
+        run.map_and_open();
+        slow_creation::slow = true;
+        std::thread creating{[&] {
+            const auto chunk = memory.create(granule);
+            if (chunk)
+                static_cast<void>(memory.destroy(*chunk));
+        }};
+        while (!slow_creation::begun)
+            std::this_thread::yield();
+        const child_end end = run_in_child([&] {
+            ::alarm(10); // a child that waits is killed
+            const auto none = [](const auto& outcome, int bit) {
+                return outcome.code() == errc::no_device ? 0 : bit;
+            };
+            ::_exit(none(memory.create(granule), 1) | none(memory.destroy(run.chunks[0]), 2) |
+                    none(memory.map(run.at(1), run.chunks[0]), 4) |
+                    none(memory.set_access(run.start, run.size, access_mode::none), 8) |
+                    none(memory.unmap(run.start, run.size), 16) |
+                    none(memory.release(run.start, 2 * run.size), 32) |
+                    none(memory.export_chunk(run.chunks[0]), 64) | none(memory.epoch(run.start), 128));
+        });
+        slow_creation::go_on = true;
+        creating.join();
+        slow_creation::slow = false;
+        CHECK(end.signal == 0);
+        CHECK(end.code == 0);
+        run.take_down();
+    }
     CHECK(to_string(machine.leaks()) == "nothing");
 }
 

@@ -52,14 +52,14 @@ class device_sharing : public device_streams<Api> {
     [[nodiscard]] result<os_handle> export_chunk(device_chunk chunk) noexcept {
         constexpr verb what = verb::export_chunk;
         const device_session<Api> use = this->enter();
+        if (!use.ok())
+            return use.failure(what, bytes{0});
         const bytes size = this->chunks_.size_of(chunk);
         if (size == bytes{0})
             return this->refuse(errc::unknown_chunk, what, bytes{0});
         const auto pieces = this->chunks_.handles(chunk.index);
         if (!can_export() || pieces.size() != 1)
             return this->refuse(errc::unsupported, what, size);
-        if (!use.ok())
-            return use.failure(what, size);
         os_handle made;
         if (const int native = export_native(this->native_.api(), pieces.front(), kind_, made); native != 0)
             return this->failed(native, what, size);

@@ -76,10 +76,10 @@ class device_vmm {
 
     [[nodiscard]] status release(address where, bytes size) noexcept {
         const session use = enter();
-        if (const errc refusal = mappings_.ranges().check_release(where, size); refusal != errc::ok)
-            return refuse(refusal, verb::release, size);
         if (!use.ok())
             return use.failure(verb::release, size);
+        if (const errc refusal = mappings_.ranges().check_release(where, size); refusal != errc::ok)
+            return refuse(refusal, verb::release, size);
         if (const int native = native_.release(reservations_.at(where).range); native != 0)
             return failed(native, verb::release, size);
         mappings_.ranges().remove_reservation(where);
@@ -108,10 +108,10 @@ class device_vmm {
     /// Of a mapped chunk the memory goes with its last mapping.
     [[nodiscard]] status destroy(device_chunk chunk) noexcept {
         const session use = enter();
+        if (!use.ok())
+            return use.failure(verb::destroy, bytes{0});
         if (chunks_.size_of(chunk) == bytes{0})
             return refuse(errc::unknown_chunk, verb::destroy, bytes{0});
-        if (!use.ok())
-            return use.failure(verb::destroy, chunks_.size_of(chunk));
         if (const int native = chunks_.destroy(chunk); native != 0)
             return failed(native, verb::destroy, chunks_.size_of(chunk));
         return {};
@@ -173,6 +173,8 @@ class device_vmm {
     /// How often something was mapped or unmapped in the reservation that holds the address. It also rises
     /// after an unmapping that was undone, because what was registered of the pages is stale all the same.
     [[nodiscard]] result<std::uint64_t> epoch(address where) const noexcept {
+        if (!process_.is_this())
+            return refuse(errc::no_device, verb::query, bytes{0});
         const std::lock_guard lock{mutex_};
         const auto* const range = mappings_.ranges().find(where, bytes{1});
         if (range == nullptr)
@@ -260,13 +262,13 @@ class device_vmm {
 
     status map_locked(address where, device_chunk chunk, remap_event& event) noexcept {
         const session use = enter();
+        if (!use.ok())
+            return use.failure(verb::map, bytes{0});
         const bytes size = chunks_.size_of(chunk);
         if (size == bytes{0})
             return refuse(errc::unknown_chunk, verb::map, bytes{0});
         if (!where.is_multiple_of(granularity()))
             return refuse(errc::misaligned, verb::map, size);
-        if (!use.ok())
-            return use.failure(verb::map, size);
         const device_outcome outcome = mappings_.map(where, chunk.index, size, can_alias());
         if (outcome.ok())
             mark_remapped(mappings_.ranges().find(where, size)->start, event);
@@ -288,11 +290,11 @@ class device_vmm {
         if (!is_whole(size) || !where.is_multiple_of(granularity()))
             return refuse(errc::misaligned, what, size);
         const session use = enter();
+        if (!use.ok())
+            return use.failure(what, size);
         const auto found = mappings_.ranges().cover(where, size);
         if (found.refusal != errc::ok)
             return refuse(found.refusal, what, size);
-        if (!use.ok())
-            return use.failure(what, size);
         return ended(work(found), what, size);
     }
 
