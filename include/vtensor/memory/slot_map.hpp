@@ -221,27 +221,26 @@ class slot_map {
         std::swap_ranges(at(first), at(first + there), at(second));
         return true;
     }
-    /// False where a live row would be overwritten.
+    /// False where a live row would be overwritten. One row after another: each leaves a dead slot, so that a
+    /// run may slide over itself.
     bool copy(const defrag::row_move& move) noexcept {
-        const auto at = [this](std::size_t slot) {
-            return moved_.begin() + static_cast<std::ptrdiff_t>(slot);
+        position_type* const from = moved_.data() + move.from;
+        position_type* const to = moved_.data() + move.to;
+        const auto one = [=](std::size_t row) {
+            const bool free = to[row] == no_position;
+            to[row] = from[row];
+            from[row] = no_position;
+            return free;
         };
-        const std::size_t from = move.from;
-        const std::size_t to = move.to;
-        const std::size_t count = move.count;
-        if (from == to)
-            return true;
-        const std::size_t apart = std::min(from > to ? from - to : to - from, count);
-        const std::size_t fresh = from > to ? to : to + count - apart; // of the target, what is no source
-        const std::size_t left = from > to ? from + count - apart : from;
-        if (std::any_of(at(fresh), at(fresh + apart), [](position_type one) { return one != no_position; }))
-            return false;
-        if (to < from)
-            std::copy(at(from), at(from + count), at(to));
-        else
-            std::copy_backward(at(from), at(from + count), at(to + count));
-        std::fill(at(left), at(left + apart), no_position);
-        return true;
+        bool free = true;
+        if (move.to < move.from) {
+            for (std::size_t row = 0; row < move.count; ++row)
+                free = one(row) && free;
+        } else if (move.to > move.from) {
+            for (std::size_t row = move.count; row-- > 0;)
+                free = one(row) && free;
+        }
+        return free;
     }
 
     std::vector<position_type> positions_;

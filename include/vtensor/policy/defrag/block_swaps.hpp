@@ -31,7 +31,7 @@ struct changed_blocks {
     for (std::size_t block = 0; block < blocks; ++block) {
         const std::size_t first = block * from.block_rows;
         const std::size_t last = std::min(first + from.block_rows, end);
-        if (find(from, true, first, last) != last)
+        if (any_live(from, first, last))
             changed.blocks += kept++ != block ? 1u : 0u;
     }
     changed.runs = changed.blocks != 0 ? 1 : 0; // what slides slides from the first dead block on

@@ -15,8 +15,8 @@ struct compact {
     [[nodiscard]] status plan(const state& from, defrag::plan& into) const noexcept {
         return detail::planned(from, into, [&](defrag::plan& moves) {
             std::size_t end = 0;
-            for (auto run = detail::next_run(from, true, 0, from.rows); run.size() != 0;
-                 run = detail::next_run(from, true, run.end, from.rows)) {
+            detail::slot_runs live{from, true, 0, from.rows};
+            for (auto run = live.next(); run.size() != 0; run = live.next()) {
                 if (run.first != end)
                     moves.rows.push_back(detail::move_of(run.first, end, run.size()));
                 end += run.size();

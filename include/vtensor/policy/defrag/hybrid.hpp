@@ -51,13 +51,14 @@ struct hybrid {
     void choose(const state& from, defrag::plan& into) const {
         const std::size_t copied = into.rows_copied();
         const double copying_alone = copying(from, copied, into.rows.size());
-        double best = copying_alone;
-
-        detail::block_swaps swaps{from, into.rows_after};
-        std::size_t chosen = 0;
         const double row_cost = copying_alone / static_cast<double>(copied);
         const double page_cost =
             static_cast<double>(from.block_pages) * measured.remapped_page + measured.remapped_run;
+        if (page_cost >= row_cost * static_cast<double>(from.block_rows))
+            return; // not even a full block is worth it
+        double best = copying_alone;
+        detail::block_swaps swaps{from, into.rows_after};
+        std::size_t chosen = 0;
         for (const double block_cost : {page_cost, 2 * page_cost}) { // of a dead block in the head, of others
             const std::size_t count = swaps.worth_more_than(block_cost / row_cost);
             if (count == 0 || count == chosen)

@@ -25,7 +25,8 @@ struct incremental {
         bool stuck = false;
         const status outcome = detail::planned(from, into, [&](defrag::plan& moves) {
             auto run = detail::last_live_run(from, 0, from.rows);
-            auto hole = detail::next_run(from, false, 0, run.first);
+            detail::slot_runs holes{from, false, 0, run.first};
+            auto hole = holes.next();
             stuck = hole.size() != 0 && left == 0;
             while (hole.size() != 0 && run.size() != 0 && left != 0) {
                 const std::size_t count = std::min({hole.size(), run.size(), left});
@@ -36,9 +37,11 @@ struct incremental {
                 if (run.size() == 0)
                     run = detail::last_live_run(from, hole.first, run.first);
                 if (hole.size() == 0)
-                    hole = detail::next_run(from, false, hole.end, run.first);
+                    hole = holes.next();
+                if (hole.first >= run.first) // what is beyond has moved
+                    break;
             }
-            moves.rows_after = run.size() != 0 ? run.end : std::max(run.end, hole.first);
+            moves.rows_after = run.end;
         });
         if (outcome && stuck)
             return error{errc::invalid_argument, verb::defragment, 0, from.row};

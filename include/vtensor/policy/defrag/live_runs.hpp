@@ -7,6 +7,8 @@
 #include <vtensor/core/defrag_plan.hpp>
 #include <vtensor/core/error.hpp>
 
+#include <algorithm>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <new>
@@ -21,19 +23,71 @@ struct slot_run {
     [[nodiscard]] constexpr std::size_t size() const noexcept { return end - first; }
 };
 
-/// The first slot of [from, end) that is live, or dead; `end` where there is none.
-[[nodiscard]] constexpr std::size_t find(const state& of, bool live, std::size_t from,
-                                         std::size_t end) noexcept {
-    while (from < end && of.is_live(from) != live)
-        ++from;
-    return from;
-}
+/// The maximal runs of live, or of dead, slots in [from, end), from the first on. Sixty-four slots at a time:
+/// scattered rows make short runs, and a branch for each slot would be mispredicted at every one of them.
+class slot_runs {
+  public:
+    slot_runs(const state& of, bool live, std::size_t from, std::size_t end) noexcept
+        : positions_{of.positions.empty() ? nullptr : of.positions.data()},
+          live_{live},
+          word_{from},
+          end_{end},
+          bits_{load(from)} {}
 
-/// The next run of live, or dead, slots in [from, end); empty at `end` where there is none.
-[[nodiscard]] constexpr slot_run next_run(const state& of, bool live, std::size_t from,
-                                          std::size_t end) noexcept {
-    const std::size_t first = find(of, live, from, end);
-    return {first, find(of, !live, first, end)};
+    /// The next run; an empty one at the end where there is none.
+    [[nodiscard]] slot_run next() noexcept {
+        while (bits_ == 0) {
+            if (!advance())
+                return {end_, end_};
+        }
+        const auto zeros = static_cast<unsigned>(std::countr_zero(bits_));
+        const auto ones = static_cast<unsigned>(std::countr_one(bits_ >> zeros));
+        const std::size_t first = word_ + zeros;
+        if (zeros + ones < 64) {
+            bits_ &= ~std::uint64_t{0} << (zeros + ones);
+            return {first, first + ones};
+        }
+        bits_ = 0;
+        while (advance() && bits_ == ~std::uint64_t{0})
+            bits_ = 0;
+        if (word_ >= end_)
+            return {first, end_};
+        const auto more = static_cast<unsigned>(std::countr_one(bits_));
+        bits_ &= ~std::uint64_t{0} << more;
+        return {first, word_ + more};
+    }
+
+  private:
+    bool advance() noexcept {
+        word_ = std::min(end_, word_ + 64);
+        bits_ = load(word_);
+        return word_ < end_;
+    }
+    /// A bit for each of the 64 slots from `first` on that is one of ours.
+    [[nodiscard]] std::uint64_t load(std::size_t first) const noexcept {
+        const std::size_t count = std::min<std::size_t>(64, end_ - std::min(first, end_));
+        const std::uint64_t inside = count == 64 ? ~std::uint64_t{0} : (std::uint64_t{1} << count) - 1;
+        std::uint64_t alive = ~std::uint64_t{0};
+        if (positions_ != nullptr) {
+            alive = 0;
+            for (std::size_t slot = 0; slot < count; ++slot)
+                alive |= std::uint64_t{positions_[first + slot] != no_position} << slot;
+        }
+        return (live_ ? alive : ~alive) & inside;
+    }
+
+    const position_type* positions_; ///< null: all live
+    bool live_;
+    std::size_t word_; ///< the first slot of `bits_`
+    std::size_t end_;
+    std::uint64_t bits_;
+};
+
+/// Whether one of the slots in [from, end) is live.
+[[nodiscard]] inline bool any_live(const state& of, std::size_t from, std::size_t end) noexcept {
+    while (from < end && !of.is_live(from))
+        ++from;
+    return from < end;
 }
 
 /// The last run of live slots in [from, end); empty at `from` where there is none.

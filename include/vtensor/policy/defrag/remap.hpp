@@ -27,7 +27,7 @@ struct remap {
             for (std::size_t block = 0; block < blocks; ++block) {
                 const std::size_t first = block * from.block_rows;
                 const std::size_t last = std::min(first + from.block_rows, end);
-                if (detail::find(from, true, first, last) == last)
+                if (!detail::any_live(from, first, last))
                     continue;
                 if (block != kept)
                     add(moves, block, kept);

@@ -17,17 +17,19 @@ struct swap_with_last {
     [[nodiscard]] status plan(const state& from, defrag::plan& into) const noexcept {
         return detail::planned(from, into, [&](defrag::plan& moves) {
             const std::size_t live = detail::count_live(from, 0, from.rows);
-            auto hole = detail::next_run(from, false, 0, live);
-            auto run = detail::next_run(from, true, live, from.rows);
+            detail::slot_runs holes{from, false, 0, live};
+            detail::slot_runs runs{from, true, live, from.rows};
+            auto hole = holes.next();
+            auto run = runs.next();
             while (hole.size() != 0 && run.size() != 0) {
                 const std::size_t count = std::min(hole.size(), run.size());
                 moves.rows.push_back(detail::move_of(run.first, hole.first, count));
                 hole.first += count;
                 run.first += count;
                 if (hole.size() == 0)
-                    hole = detail::next_run(from, false, hole.end, live);
+                    hole = holes.next();
                 if (run.size() == 0)
-                    run = detail::next_run(from, true, run.end, from.rows);
+                    run = runs.next();
             }
             moves.rows_after = live;
         });
