@@ -33,8 +33,10 @@ struct top_k {
 };
 
 /// Whole windows of `width` positions, the same for all heads of a layer, by the mean score over heads and
-/// tokens, of equal ones the newer. The lowest ceil((n − budget) / width) go, n the columns scored of the
-/// longest head; the last window may be shorter. WindowKV (arXiv 2503.17922). O(columns).
+/// tokens, of equal ones the newer. The lowest ceil((n − budget) / width) go, n the positions that the
+/// windows cover before the recent one (the last of them may be cut short by it); rows that are missing in a
+/// window count as if they were there, so that no head keeps more than the budget. WindowKV (arXiv
+/// 2503.17922). O(columns).
 template <std::size_t Width = 8>
 struct whole_windows {
     using category = part::selection;
@@ -77,11 +79,15 @@ struct whole_windows {
             scratch.by_position[window] /= static_cast<float>(scratch.counts[window]);
             ranked.push_back({.position = static_cast<position_type>(window)});
         });
-        std::size_t longest = 0;
-        for (const head_columns& head : layer.heads)
-            longest = std::max(longest, head.scored);
-        const std::size_t surplus = longest > rows ? longest - rows : 0;
-        const std::size_t dropped = std::min(ranked.size(), (surplus + width - 1) / width);
+        std::size_t covered = 0;
+        if (!ranked.empty()) {
+            const std::size_t last = std::ranges::max(ranked, {}, &tied_column::position).position;
+            const std::size_t end =
+                layer.next_position - std::min<std::size_t>(layer.window, layer.next_position);
+            covered = (ranked.size() - 1) * width + std::min(width, end - last * width);
+        }
+        const std::size_t surplus = covered > rows ? covered - rows : 0;
+        const std::size_t dropped = surplus / width + static_cast<std::size_t>(surplus % width != 0);
         const auto worse = [&](const tied_column& a, const tied_column& b) {
             const float left = scratch.by_position[a.position];
             const float right = scratch.by_position[b.position];
