@@ -186,7 +186,12 @@ TEMPLATE_LIST_TEST_CASE("no query sees an evicted row, whatever the options say"
                 many.first_position = 120;
                 many.gaps = true;
                 many.scored = 3;
-                batch<TestType>{{few, many}, {.causal = causal, .window = window, .sinks = 2}, random}
+                sequence_shape wide = few; // more than can be copied together, a few rows of it or all
+                wide.rows = {40};
+                wide.first_position = 38;
+                wide.key_width = 500;
+                wide.value_width = dead_in_ten == 5 ? 17000 : 600;
+                batch<TestType>{{few, many, wide}, {.causal = causal, .window = window, .sinks = 2}, random}
                     .check_truth();
             }
 }

@@ -13,6 +13,8 @@
 #include <algorithm>
 #include <array>
 #include <cstddef>
+#include <cstdint>
+#include <type_traits>
 
 #if VTENSOR_ATTENTION_HAS_VECTORS
 
@@ -58,6 +60,21 @@ class read_ahead {
     static constexpr int first_level = 3;   // as __builtin_prefetch counts
 
     row_block<T> rows_;
+};
+
+/// All rows of a block, to be gone through.
+struct every_row {
+    std::size_t count = 0;
+    [[nodiscard]] VTENSOR_ATTENTION_INLINE std::size_t operator[](std::size_t index) const { return index; }
+};
+
+/// Some rows of a block, by their numbers in it. The others may hold anything.
+struct row_list {
+    std::size_t count = 0;
+    std::array<std::uint8_t, block_rows> rows{};
+    [[nodiscard]] VTENSOR_ATTENTION_INLINE std::size_t operator[](std::size_t index) const {
+        return rows[index];
+    }
 };
 
 /// The products of `Rows` rows from `first` on with `Heads` queries, lane by lane, as [row][padded head] into
@@ -126,19 +143,25 @@ VTENSOR_ATTENTION_INLINE void multiply_keys(const row_block<T>& keys, const read
     std::fill(logits + keys.count * stride, logits + end, -HUGE_VALF);
 }
 
-/// Adds `Vectors` vectors of columns from `column` on of a block of values, weighted by `weights` as
-/// [row][padded head], to the outputs. Follows `ahead` row by row.
-template <std::size_t Heads, std::size_t Vectors, class T>
-VTENSOR_ATTENTION_INLINE void add_columns(const row_block<T>& values, const read_ahead<T>& ahead,
-                                          const float* weights, const std::array<float*, Heads>& output,
-                                          std::size_t column) {
+/// Adds `Vectors` vectors of columns from `column` on of the `rows` of a block of values, weighted by
+/// `weights` as [row][padded head], to the outputs. Follows `ahead` row by row.
+template <std::size_t Heads, std::size_t Vectors, class T, class Rows>
+VTENSOR_ATTENTION_INLINE void add_columns(const row_block<T>& values, const Rows& rows,
+                                          const read_ahead<T>& ahead, const float* weights,
+                                          const std::array<float*, Heads>& output, std::size_t column) {
     constexpr std::size_t stride = padded_heads<Heads>;
     std::array<float_vector, Heads * Vectors> sum;
     unroll<Heads * Vectors>([&](auto index) __attribute__((always_inline)) {
         sum[index] = hn::LoadU(floats, output[index / Vectors] + column + index % Vectors * lanes);
     });
-    for (std::size_t r = 0; r < values.count; ++r) {
-        ahead.template ask<Vectors * lanes>(ahead.row(r), column);
+    [[maybe_unused]] std::size_t asked = 0;
+    for (std::size_t index = 0; index < rows.count; ++index) {
+        const std::size_t r = rows[index];
+        if constexpr (std::is_same_v<Rows, every_row>)
+            ahead.template ask<Vectors * lanes>(ahead.row(r), column);
+        else
+            for (; asked <= r; ++asked)
+                ahead.template ask<Vectors * lanes>(ahead.row(asked), column);
         const T* row = values.row(r) + column;
         std::array<float_vector, Vectors> value;
         unroll<Vectors>([&](auto v) __attribute__((always_inline)) { value[v] = load(row + v * lanes); });
@@ -154,24 +177,25 @@ VTENSOR_ATTENTION_INLINE void add_columns(const row_block<T>& values, const read
     });
 }
 
-/// Adds the values of a block, weighted by `weights` as [row][padded head], to the outputs. Follows `ahead`
-/// row by row.
-template <std::size_t Heads, class T>
-VTENSOR_ATTENTION_INLINE void add_values(const row_block<T>& values, const read_ahead<T>& ahead,
-                                         const float* weights, const std::array<float*, Heads>& output) {
+/// Adds the values of the `rows` of a block, weighted by `weights` as [row][padded head], to the outputs.
+/// Follows `ahead` row by row.
+template <std::size_t Heads, class T, class Rows>
+VTENSOR_ATTENTION_INLINE void add_values(const row_block<T>& values, const Rows& rows,
+                                         const read_ahead<T>& ahead, const float* weights,
+                                         const std::array<float*, Heads>& output) {
     constexpr std::size_t stride = padded_heads<Heads>;
     constexpr std::size_t vectors = Heads <= 2 ? 8 : 4; // columns at a time: all sums stay in registers
     std::size_t column = 0;
     for (; column + vectors * lanes <= values.width; column += vectors * lanes)
-        add_columns<Heads, vectors>(values, ahead, weights, output, column);
+        add_columns<Heads, vectors>(values, rows, ahead, weights, output, column);
     for (; column + lanes <= values.width; column += lanes)
-        add_columns<Heads, 1>(values, ahead, weights, output, column);
+        add_columns<Heads, 1>(values, rows, ahead, weights, output, column);
     if (const std::size_t rest = values.width - column; rest != 0)
         for (std::size_t head = 0; head < Heads; ++head) {
             auto sum = load_some(output[head] + column, rest);
-            for (std::size_t r = 0; r < values.count; ++r)
-                sum = hn::MulAdd(load_some(values.row(r) + column, rest),
-                                 hn::Set(floats, weights[r * stride + head]), sum);
+            for (std::size_t index = 0; index < rows.count; ++index)
+                sum = hn::MulAdd(load_some(values.row(rows[index]) + column, rest),
+                                 hn::Set(floats, weights[rows[index] * stride + head]), sum);
             store_some(sum, output[head] + column, rest);
         }
 }

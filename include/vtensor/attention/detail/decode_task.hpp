@@ -14,6 +14,7 @@
 #include <array>
 #include <cmath>
 #include <cstddef>
+#include <cstdint>
 #include <numbers>
 
 #if VTENSOR_ATTENTION_HAS_VECTORS
@@ -141,46 +142,48 @@ class decode_task {
                 .width = value_width_};
     }
 
-    /// Rows [first, last), all of them candidates: where there are positions the mask is applied row by row,
-    /// and evicted rows, which may hold anything, part the blocks.
+    /// Rows [first, last), all of them candidates: where there are positions the mask is applied row by row.
     void attend_rows(std::size_t first, std::size_t last) noexcept {
-        for (std::size_t row = first; row < last;) {
-            std::size_t end = std::min(row + block_rows, last);
+        for (std::size_t row = first; row < last; row += block_rows) {
+            const std::size_t end = std::min(row + block_rows, last);
             if (head_.positions != nullptr) {
-                if (!sees_any(row, end)) {
+                list_rows(row, end);
+                if (seen_.count == 0) {
                     clear_scores(row, end);
-                    row = end;
                     continue;
                 }
-                const std::size_t live = next_row(row, end, false);
-                clear_scores(row, live);
-                row = live;
-                end = next_row(row, end, true);
             }
-            attend_block(row, end, last);
-            row = end;
+            each_tile([&](std::size_t tile, auto heads) {
+                this->template weigh_tile<heads>(tile, row, end, values(row, end));
+            });
+            const read_ahead<T> next{keys(std::min(row + block_rows, last - 1), last)};
+            if (head_.positions == nullptr || seen_.count == end - row)
+                add_block(values(row, end), every_row{end - row}, next);
+            else
+                add_block(values(row, end), seen_, next);
         }
     }
 
-    /// The first row of [first, last) that is dead, or that is not; `last` where there is none.
-    [[nodiscard]] std::size_t next_row(std::size_t first, std::size_t last, bool dead) const noexcept {
-        while (first < last && is_dead(head_, first) != dead)
-            ++first;
-        return first;
+    /// Lists which of the rows [first, last) the query sees.
+    void list_rows(std::size_t first, std::size_t last) noexcept {
+        seen_.count = 0;
+        for (std::size_t row = first; row < last; ++row) {
+            // No branch: evicted rows come in no order that could be foreseen.
+            const bool sees = mask_.sees(position_, position_of(head_, row));
+            seen_.rows[seen_.count] = static_cast<std::uint8_t>(row - first);
+            seen_.count += static_cast<std::size_t>(sees);
+            is_seen_[row - first] = static_cast<std::uint8_t>(sees);
+        }
     }
 
-    /// At most `block_rows` rows; asks for those behind them as far as `last`.
-    VTENSOR_ATTENTION_INLINE void attend_block(std::size_t row, std::size_t end, std::size_t last) noexcept {
-        const std::size_t next = std::min(row + block_rows, last - 1);
-        each_tile([&](std::size_t tile, auto heads) {
-            this->template weigh_tile<heads>(tile, row, end, values(row, end));
-        });
+    template <class Rows>
+    VTENSOR_ATTENTION_INLINE void add_block(const row_block<T>& values, const Rows& rows,
+                                            const read_ahead<T>& next) noexcept {
         each_tile([&](std::size_t tile, auto heads) {
             std::array<float*, heads> output;
             std::copy_n(output_.begin() + static_cast<std::ptrdiff_t>(tile * tile_heads), heads(),
                         output.begin());
-            add_values<heads>(values(row, end), read_ahead<T>{keys(next, last)}, weights_[tile].data(),
-                              output);
+            add_values<heads>(values, rows, next, weights_[tile].data(), output);
         });
     }
 
@@ -191,8 +194,8 @@ class decode_task {
         float* weights = weights_[tile].data();
         multiply_keys<Heads>(keys(row, end), read_ahead<T>{ahead},
                              queries_.data() + tile * tile_heads * query_stride_, query_stride_, weights);
-        if (head_.positions != nullptr)
-            hide_rows<stride>(row, end, weights);
+        if (head_.positions != nullptr && seen_.count != end - row)
+            hide_rows<stride>(end - row, weights);
         softmax_state::factors rescale;
         const std::size_t count = ((end - row) * stride + lanes - 1) / lanes * lanes;
         if (state_[tile].template weigh<stride>(weights, count, rescale)) {
@@ -216,20 +219,12 @@ class decode_task {
             score_rows_[tile].template finish<stride>(head_.rows, state_[tile]);
     }
 
-    [[nodiscard]] bool sees(std::size_t row) const noexcept {
-        return mask_.sees(position_, position_of(head_, row));
-    }
-    [[nodiscard]] bool sees_any(std::size_t first, std::size_t last) const noexcept {
-        bool any = false;
-        for (std::size_t row = first; row < last; ++row)
-            any = any || sees(row);
-        return any;
-    }
+    /// Makes −∞ of the logits of the block's rows that are not listed.
     template <std::size_t Stride>
-    void hide_rows(std::size_t first, std::size_t last, float* logits) const noexcept {
-        for (std::size_t row = first; row < last; ++row)
-            if (!sees(row))
-                std::fill_n(logits + (row - first) * Stride, Stride, -HUGE_VALF);
+    void hide_rows(std::size_t count, float* logits) const noexcept {
+        for (std::size_t row = 0; row < count; ++row)
+            for (std::size_t head = 0; head < Stride; ++head)
+                logits[row * Stride + head] = is_seen_[row] != 0 ? logits[row * Stride + head] : -HUGE_VALF;
     }
 
     void scale_output(std::size_t head, float factor) noexcept {
@@ -244,6 +239,8 @@ class decode_task {
     std::size_t query_stride_;
     std::int64_t position_;
     visibility mask_;
+    row_list seen_; ///< of a block, where there are positions
+    std::array<std::uint8_t, block_rows> is_seen_;
     bool scored_ = false;
     std::size_t score_columns_ = 0;
     std::array<float*, pass_heads> output_;
