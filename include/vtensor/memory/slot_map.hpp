@@ -120,8 +120,10 @@ class slot_map {
         });
         for (const defrag::row_move& move : moves.rows)
             lost = lost || !copy(move);
+        // No row was overwritten, so that what does not live below the end lives behind it.
         const auto end = moved_.begin() + static_cast<std::ptrdiff_t>(moves.rows_after);
-        lost = lost || std::any_of(end, moved_.end(), [](position_type at) { return at != no_position; });
+        const auto dead = std::count(moved_.begin(), end, no_position);
+        lost = lost || moves.rows_after - static_cast<std::size_t>(dead) != live_;
         return lost ? refusal() : status{};
     }
     /// The rows are where `rearrange` said.
