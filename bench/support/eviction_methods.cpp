@@ -42,30 +42,42 @@ eviction_method windows_method(std::string name) {
     });
 }
 
-/// The window, and as many of the other rows as there is room for, by chance; every head for itself.
-eviction_method random_method() {
-    return {"random", [random = std::mt19937{1}, slots = std::vector<slot_type>{}](
-                          std::span<const layer_evidence> layers, std::size_t rows, kept_rows& kept) mutable {
-                const std::size_t heads = layers[0].heads.size();
-                bool good = kept.reset(layers.size(), heads).ok();
-                for (const layer_evidence& layer : layers)
-                    for (const head_rows& head : layer.heads) {
-                        const std::size_t recent = std::min(window, head.rows);
-                        const std::size_t older = head.rows - recent;
-                        const std::size_t wanted = std::min(older, rows - std::min(rows, recent));
-                        slots.resize(head.rows);
-                        std::iota(slots.begin(), slots.end(), slot_type{0});
-                        for (std::size_t index = 0; index < wanted; ++index)
-                            std::swap(slots[index], slots[index + random() % (older - index)]);
-                        slots.erase(slots.begin() + static_cast<std::ptrdiff_t>(wanted),
-                                    slots.begin() + static_cast<std::ptrdiff_t>(older));
-                        std::ranges::sort(slots);
-                        good = good && kept.add(slots).ok();
-                    }
-                if (!good)
-                    throw std::runtime_error{"random refused to choose"};
-            }};
-}
+/// The window, and as many of the other rows as there is room for, by chance: every head for itself, or the
+/// same for all heads and layers.
+class random_rows {
+  public:
+    explicit random_rows(bool shared) : shared_{shared} {}
+
+    void operator()(std::span<const layer_evidence> layers, std::size_t rows, kept_rows& kept) {
+        bool good = kept.reset(layers.size(), layers[0].heads.size()).ok();
+        slots_.clear();
+        for (const layer_evidence& layer : layers)
+            for (const head_rows& head : layer.heads) {
+                if (!shared_ || slots_.empty())
+                    draw(head.rows, rows);
+                good = good && kept.add(slots_).ok();
+            }
+        if (!good)
+            throw std::runtime_error{"random refused to choose"};
+    }
+
+  private:
+    void draw(std::size_t count, std::size_t kept) {
+        const std::size_t older = count - std::min(window, count);
+        const std::size_t wanted = std::min(older, kept - std::min(kept, count - older));
+        slots_.resize(count);
+        std::iota(slots_.begin(), slots_.end(), slot_type{0});
+        for (std::size_t index = 0; index < wanted; ++index)
+            std::swap(slots_[index], slots_[index + random_() % (older - index)]);
+        slots_.erase(slots_.begin() + static_cast<std::ptrdiff_t>(wanted),
+                     slots_.begin() + static_cast<std::ptrdiff_t>(older));
+        std::ranges::sort(slots_);
+    }
+
+    bool shared_;
+    std::mt19937 random_{1};
+    std::vector<slot_type> slots_;
+};
 
 template <class Aggregation, class... More>
 using unpooled = with<snapkv<window>, Aggregation, pooling::none, More...>;
@@ -77,7 +89,8 @@ std::vector<eviction_method> all_methods() {
     using eviction::aggregate::mean;
     using clamped = eviction::aggregate::defensive;
     return {
-        random_method(),
+        {"random", random_rows{false}},
+        {"random, shared", random_rows{true}},
         method<sliding_window<>>("sliding_window",
                                  [](sliding_window<>& policy, std::size_t rows) {
                                      auto& sinks = policy.get<guard::sinks<4>>().tokens;
