@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "app/kv_memory.hpp"
 
+#include "io/input_error.hpp"
+
 #include <vtensor/backends/host.hpp>
+
+#include <utility>
 
 namespace decoder {
 
@@ -17,6 +21,12 @@ class host_memory final : public kv_memory {
                                                        const kv_options& options) override {
         return make_kv_cache(backend_, shape, options);
     }
+    [[nodiscard]] std::unique_ptr<kv_cache> make_evicting_cache(const kv_shape& shape,
+                                                                const kv_options& options,
+                                                                eviction_options&& eviction) override {
+        eviction.counted = [this] { return backend_.kernel_physical_bytes(); };
+        return decoder::make_evicting_cache(backend_, shape, options, std::move(eviction));
+    }
     [[nodiscard]] memory_facts facts() override {
         return {backend_.describe(), std::string{backend_.huge_pages().reason}, "kernel",
                 "st_blocks of the memory file", backend_.kernel_physical_bytes()};
@@ -27,6 +37,11 @@ class host_memory final : public kv_memory {
 };
 
 } // namespace
+
+std::unique_ptr<kv_cache> kv_memory::make_evicting_cache(const kv_shape&, const kv_options&,
+                                                         eviction_options&&) {
+    refuse("--evict is for --backend host; leave one of them out");
+}
 
 std::unique_ptr<kv_memory> open_memory(memory_kind kind, bool huge_pages) {
     switch (kind) {

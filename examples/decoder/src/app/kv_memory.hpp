@@ -4,6 +4,7 @@
 // the end of a run ask for it; in between the cache knows its backend by type.
 #pragma once
 
+#include "model/evicting_cache.hpp"
 #include "model/kv_cache.hpp"
 
 #include <vtensor/core/units.hpp>
@@ -37,6 +38,9 @@ class kv_memory {
     /// The memory must outlive the cache. Throws as `decoder::make_kv_cache`.
     [[nodiscard]] virtual std::unique_ptr<kv_cache> make_cache(const kv_shape& shape,
                                                                const kv_options& options) = 0;
+    /// The same with an eviction policy. `input_error` where this memory has none.
+    [[nodiscard]] virtual std::unique_ptr<kv_cache>
+    make_evicting_cache(const kv_shape& shape, const kv_options& options, eviction_options&& eviction);
     /// Takes some microseconds; not for a loop.
     [[nodiscard]] virtual memory_facts facts() = 0;
 };

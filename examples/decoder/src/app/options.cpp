@@ -23,6 +23,8 @@ constexpr std::size_t largest_prompt = 64U << 20;
 constexpr std::array memory_names{"host", "cuda", "cuda-sim"};
 constexpr std::array growth_names{"exact", "fixed", "geometric", "look-ahead"};
 constexpr std::array type_names{"f32", "f16", "bf16"};
+constexpr std::array defrag_names{"none", "compact", "swap_with_last", "remap", "hybrid", "incremental"};
+constexpr std::array layout_names{"per_layer", "per_head", "packed"};
 
 template <class Names>
 std::vector<std::string> words_of(const Names& names) {
@@ -62,6 +64,10 @@ struct words {
     std::string page;
     std::string limit;
     std::string json;
+    std::string evict;
+    std::string defrag = "compact";
+    std::string layout = "per_head";
+    double keep = 0;
     std::size_t max_tokens = 0;
 };
 
@@ -114,9 +120,48 @@ void describe(CLI::App& app, settings& chosen, words& given) {
                    "Tokens of the prompt computed at once (default: 256)")
         ->check(CLI::Range(std::size_t{1}, std::size_t{4096}))
         ->type_name("N");
+    app.add_option("--evict", given.evict,
+                   "Evict rows by this method: " + eviction_method_names() +
+                       "; settings behind a colon, as in snapkv:window=16,kernel=3")
+        ->type_name("NAME[:KEY=N,…]");
+    app.add_option("--keep", given.keep,
+                   "The fraction of the rows that stays (default: the method's own, 0.2 for most)")
+        ->check(CLI::Range(0.0, 1.0))
+        ->type_name("X");
+    app.add_option("--defrag", given.defrag,
+                   "How evicted rows leave: none, compact, swap_with_last, remap, hybrid, incremental "
+                   "(default: compact)")
+        ->check(CLI::IsMember(words_of(defrag_names)))
+        ->type_name("NAME");
+    app.add_option("--layout", given.layout,
+                   "How a cache that evicts lays its heads out: per_layer, per_head, packed (default: "
+                   "per_head)")
+        ->check(CLI::IsMember(words_of(layout_names)))
+        ->type_name("NAME");
     app.add_flag("--huge-pages", chosen.huge_pages, "Ask for pages of 2 MiB");
     app.add_option("--json", given.json, "Write the figures to this file as well")->type_name("FILE");
     app.set_version_flag("--version", "vtensor-decoder " VTENSOR_VERSION);
+}
+
+void check_eviction(const CLI::App& app, settings& chosen, const words& given) {
+    if (app.count("--evict") == 0) {
+        for (const char* const option : {"--keep", "--defrag", "--layout"})
+            if (app.count(option) != 0)
+                refuse(std::string{option} + " is for a cache that evicts; give --evict as well");
+        return;
+    }
+    if (chosen.memory != memory_kind::host)
+        refuse("--evict is for --backend host; leave one of them out");
+    if (chosen.cache.growth != kv_growth::exact)
+        refuse("--evict grows exactly; leave --growth out");
+    if (!std::isfinite(given.keep))
+        refuse("--keep must be a number from 0 to 1");
+    chosen.evict = given.evict;
+    if (app.count("--keep") != 0)
+        chosen.keep = given.keep;
+    chosen.defrag = value_of<defrag_kind>(given.defrag, defrag_names);
+    chosen.layout = value_of<kv_layout>(given.layout, layout_names);
+    static_cast<void>(make_eviction_method(given.evict, chosen.keep)); // refuses what is wrong
 }
 
 void check(const CLI::App& app, settings& chosen, const words& given) {
@@ -137,6 +182,7 @@ void check(const CLI::App& app, settings& chosen, const words& given) {
         chosen.cache.limit = bytes_of_option(given.limit, "--kv-limit");
     if (app.count("--json") != 0)
         chosen.json = given.json;
+    check_eviction(app, chosen, given);
     chosen.prompt = read_prompt(given.prompt);
 }
 
@@ -165,6 +211,10 @@ std::optional<vtensor::bytes> parse_bytes(const std::string& text) {
 std::string name_of(memory_kind memory) { return memory_names[static_cast<std::size_t>(memory)]; }
 
 std::string name_of(kv_growth growth) { return growth_names[static_cast<std::size_t>(growth)]; }
+
+std::string name_of(defrag_kind defrag) { return defrag_names[static_cast<std::size_t>(defrag)]; }
+
+std::string name_of(kv_layout layout) { return layout_names[static_cast<std::size_t>(layout)]; }
 
 std::string name_of(kv_type type) { return type_names[static_cast<std::size_t>(type)]; }
 

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "app/kv_memory.hpp"
+#include "model/evicting_cache.hpp"
 #include "model/kv_cache.hpp"
 #include "model/sampler.hpp"
 
@@ -26,6 +27,10 @@ struct settings {
     kv_options cache; ///< page 0: chosen by the model's sizes
     bool huge_pages = false;
     std::optional<std::filesystem::path> json;
+    std::optional<std::string> evict; ///< the method and its settings, checked
+    std::optional<double> keep;
+    defrag_kind defrag = defrag_kind::compact;
+    kv_layout layout = kv_layout::per_head;
 };
 
 /// The settings, or a text to show instead (--help, --version). Refuses what it does not understand with
@@ -43,5 +48,7 @@ struct command_line {
 [[nodiscard]] std::string name_of(memory_kind memory);
 [[nodiscard]] std::string name_of(kv_growth growth);
 [[nodiscard]] std::string name_of(kv_type type);
+[[nodiscard]] std::string name_of(defrag_kind defrag);
+[[nodiscard]] std::string name_of(kv_layout layout);
 
 } // namespace decoder

@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <array>
 #include <cstdio>
+#include <optional>
+#include <utility>
 #include <vector>
 
 namespace decoder {
@@ -50,6 +52,60 @@ std::string render(const std::vector<row>& rows) {
     return table;
 }
 
+std::string bytes_before_and_after(const std::optional<vtensor::bytes>& before,
+                                   const std::optional<vtensor::bytes>& after) {
+    const auto text = [](const std::optional<vtensor::bytes>& one) {
+        return one ? to_string(*one) : std::string{"unknown"};
+    };
+    return text(before) + " → " + text(after);
+}
+
+void add_eviction(const run_report& report, std::vector<row>& rows) {
+    const eviction_figures& done = *report.cache.evicted;
+    rows.push_back({"eviction", "", ""});
+    rows.push_back({"  method", *report.chosen.evict,
+                    "heads laid out " + name_of(report.chosen.layout) + ", defragmented by " +
+                        name_of(report.chosen.defrag)});
+    rows.push_back({"  evictions", std::to_string(done.evictions),
+                    with_digits(1e3 * done.choosing_seconds, 1) + " ms choosing, " +
+                        with_digits(1e3 * done.moving_seconds, 1) + " ms moving rows"});
+    if (done.evictions != 0) {
+        rows.push_back({"  by the library", bytes_before_and_after(done.before.mapped, done.after.mapped),
+                        "physical memory before the first, after the last"});
+        rows.push_back({"  by the " + report.memory.counted_by,
+                        bytes_before_and_after(done.before.physical, done.after.physical), "the same"});
+    }
+    for (std::size_t layer = 0; layer < done.kept.size(); ++layer) {
+        const auto& kept = done.kept[layer];
+        rows.push_back({"  layer " + std::to_string(layer),
+                        std::to_string(kept.least) + " / " + std::to_string(kept.median) + " / " +
+                            std::to_string(kept.most),
+                        layer == 0 ? "tokens of a head: the least, the median, the most" : "tokens"});
+    }
+}
+
+nlohmann::ordered_json json_of(const eviction_figures& done, const settings& chosen) {
+    using nlohmann::ordered_json;
+    const auto memory = [](const eviction_figures::memory& one) {
+        return ordered_json{
+            {"mapped_bytes", one.mapped.count()},
+            {"kernel_bytes", one.physical ? ordered_json(one.physical->count()) : ordered_json()}};
+    };
+    ordered_json layers = ordered_json::array();
+    for (const auto& kept : done.kept)
+        layers.push_back({{"least", kept.least}, {"median", kept.median}, {"most", kept.most}});
+    return {{"method", *chosen.evict},
+            {"keep", chosen.keep ? ordered_json(*chosen.keep) : ordered_json()},
+            {"layout", name_of(chosen.layout)},
+            {"defrag", name_of(chosen.defrag)},
+            {"evictions", done.evictions},
+            {"choosing_seconds", done.choosing_seconds},
+            {"moving_seconds", done.moving_seconds},
+            {"before", memory(done.before)},
+            {"after", memory(done.after)},
+            {"kept_tokens", std::move(layers)}};
+}
+
 } // namespace
 
 vtensor::bytes contiguous_bytes(const run_report& report) noexcept {
@@ -67,9 +123,9 @@ std::string to_table(const run_report& report) {
     std::vector<row> rows{
         speed_row("prefill", report.prompt_tokens, report.result.prefill_seconds),
         speed_row("decode", report.result.decode_steps, report.result.decode_seconds),
-        {"KV cache, used", to_string(cache.row * cache.rows),
+        {"KV cache, used", to_string(cache.used),
          std::to_string(cache.rows) + " tokens of " + to_string(cache.row) + ", stored as " +
-             name_of(report.chosen.cache.type)},
+             name_of(report.chosen.cache.type) + (cache.evicted ? ", some evicted" : "")},
         {"  virtual, reserved", to_string(cache.reserved),
          "for " + std::to_string(report.context) + " tokens"},
         {"  physical, mapped", to_string(cache.mapped), "by the library's count; " + policy},
@@ -81,6 +137,8 @@ std::string to_table(const run_report& report) {
         {"  maximum length", to_string(contiguous_bytes(report)), "a cache allocated for the whole context"},
         {"  16-token blocks", to_string(paged_bytes(report)), "a paged cache with a block table"},
     };
+    if (cache.evicted)
+        add_eviction(report, rows);
     if (report.chosen.huge_pages)
         rows.push_back({"huge pages", "asked for", report.memory.huge_pages});
     return render(rows) + "backend " + name_of(report.chosen.memory) + ": " + report.memory.description +
@@ -92,7 +150,7 @@ std::string to_json(const run_report& report, std::string_view text) {
     const settings& chosen = report.chosen;
     const generation& result = report.result;
     const auto& counted = report.memory.physical;
-    const ordered_json root = {
+    ordered_json root = {
         {"model", chosen.model.string()},
         {"backend", report.memory.description},
         {"huge_pages", report.memory.huge_pages},
@@ -120,7 +178,7 @@ std::string to_json(const run_report& report, std::string_view text) {
         {"kv_cache",
          {{"tokens", report.cache.rows},
           {"token_bytes", report.cache.row.count()},
-          {"used_bytes", (report.cache.row * report.cache.rows).count()},
+          {"used_bytes", report.cache.used.count()},
           {"reserved_bytes", report.cache.reserved.count()},
           {"mapped_bytes", report.cache.mapped.count()},
           {report.memory.counted_by + "_bytes", counted ? ordered_json(counted->count()) : ordered_json()},
@@ -130,6 +188,8 @@ std::string to_json(const run_report& report, std::string_view text) {
         {"tokens", result.tokens},
         {"text", text},
     };
+    if (report.cache.evicted)
+        root["eviction"] = json_of(*report.cache.evicted, chosen);
     return root.dump(2, ' ', false, ordered_json::error_handler_t::replace) + "\n";
 }
 

@@ -49,11 +49,13 @@ std::size_t tokens_to_generate(const settings& chosen, std::size_t prompt, const
     return *chosen.max_tokens;
 }
 
-/// The page the user asked for, or one that holds 64 tokens of a layer.
-vtensor::bytes choose_page(const kv_options& cache, const kv_shape& shape, vtensor::bytes granularity) {
+/// The page the user asked for, or one that holds 64 tokens of a layer; of a head where each has its own.
+vtensor::bytes choose_page(const settings& chosen, const kv_shape& shape, vtensor::bytes granularity) {
+    const kv_options& cache = chosen.cache;
+    const std::size_t heads = chosen.evict && chosen.layout == kv_layout::per_head ? 1 : shape.kv_heads;
     if (cache.page == vtensor::bytes{0})
-        return vtensor::round_up(
-            vtensor::bytes{rows_a_page * shape.kv_heads * shape.head_dim * size_of(cache.type)}, granularity);
+        return vtensor::round_up(vtensor::bytes{rows_a_page * heads * shape.head_dim * size_of(cache.type)},
+                                 granularity);
     if (cache.page % granularity != vtensor::bytes{0} || cache.page > largest_page)
         refuse("--page-bytes " + std::to_string(cache.page.count()) + " does not fit; give a multiple of " +
                std::to_string(granularity.count()) + " bytes up to 1 TiB");
@@ -66,6 +68,18 @@ void check_limit(const kv_options& cache, const kv_shape& shape, std::size_t row
         refuse("the KV cache of " + std::to_string(rows) + " tokens needs " + std::to_string(needed.count()) +
                " bytes and --kv-limit is " + std::to_string(cache.limit.count()) +
                "; raise it, or lower --max-tokens or --page-bytes");
+}
+
+std::unique_ptr<kv_cache> make_cache(kv_memory& memory, const kv_shape& shape, const settings& chosen,
+                                     const llama& model) {
+    if (!chosen.evict)
+        return memory.make_cache(shape, chosen.cache);
+    return memory.make_evicting_cache(shape, chosen.cache,
+                                      {.method = make_eviction_method(*chosen.evict, chosen.keep),
+                                       .defrag = chosen.defrag,
+                                       .layout = chosen.layout,
+                                       .query_heads = model.config().heads,
+                                       .output_weights = model.output_weights()});
 }
 
 /// Shows tokens as they come.
@@ -120,13 +134,14 @@ void run(const settings& given, std::ostream& out) {
     llama model{config, weights};
     const auto memory = open_memory(chosen.memory, chosen.huge_pages);
     const kv_shape shape = model.cache_shape();
-    chosen.cache.page = choose_page(chosen.cache, shape, memory->granularity());
-    check_limit(chosen.cache, shape, request.prompt.size() + request.max_tokens - 1);
+    chosen.cache.page = choose_page(chosen, shape, memory->granularity());
+    if (!chosen.evict) // what a cache that evicts will hold is not known before
+        check_limit(chosen.cache, shape, request.prompt.size() + request.max_tokens - 1);
     std::optional<output_file> json;
     if (chosen.json)
         json.emplace(*chosen.json);
 
-    const auto cache = memory->make_cache(shape, chosen.cache);
+    const auto cache = make_cache(*memory, shape, chosen, model);
     thread_pool threads{chosen.threads};
     text_stream stream{*words, out};
     run_report report;

@@ -20,29 +20,24 @@ namespace decoder {
 /// same operations in a decode step and in a chunk of any length, and the length never changes a result.
 class attention {
   public:
-    explicit attention(std::size_t kv_heads);
-
     /// Takes what `count` queries need, so that attending allocates nothing.
     void make_room(std::size_t count);
 
-    /// Causal attention of `count` queries, the last of which is at the last row of the cache: query i sees
-    /// rows 0 … rows − count + i. `queries` and `out` are [count, heads, head dimension]; the heads share the
-    /// key-value heads evenly. `count` is at most what there is room for. Refused with `invalid_argument`
-    /// where the sizes disagree.
-    [[nodiscard]] vtensor::status operator()(const kv_view& keys, const kv_view& values,
-                                             std::span<const float> queries, std::size_t count,
-                                             std::size_t heads, std::span<float> out,
+    /// Causal attention of `count` queries, the first of which is at position `first`. `queries` and `out`
+    /// are [count, heads, head dimension]; the heads share the key-value heads evenly. `scores`, where it has
+    /// data, receives the probabilities of its last queries. `count` is at most what there is room for.
+    /// Refused with `invalid_argument` where the sizes disagree.
+    [[nodiscard]] vtensor::status operator()(const kv_heads& rows, std::span<const float> queries,
+                                             std::size_t first, std::size_t count, std::size_t heads,
+                                             std::span<float> out,
+                                             const vtensor::tensor_view<float, 3>& scores,
                                              thread_pool& threads) noexcept;
 
   private:
     template <class T>
-    struct descriptors {
-        std::vector<vtensor::attention::kv_head<T>> heads;
-        std::vector<vtensor::attention::sequence<T>> queries;
-    };
+    using described = std::vector<vtensor::attention::sequence<T>>; // one a query
 
-    std::tuple<descriptors<float>, descriptors<vtensor::float16>, descriptors<vtensor::bfloat16>>
-        descriptors_;
+    std::tuple<described<float>, described<vtensor::float16>, described<vtensor::bfloat16>> queries_;
 };
 
 } // namespace decoder

@@ -72,7 +72,7 @@ class device_rows {
     }
 
     /// Copies all rows down and waits for them.
-    [[nodiscard]] vtensor::result<kv_layer> try_read(const layer_memory<T>& from) noexcept {
+    [[nodiscard]] vtensor::result<layer_memory<T>> try_read(const layer_memory<T>& from) noexcept {
         vtensor::status outcome = copy(keys_at(0), from.keys.data, from.keys.extents[0]);
         if (outcome)
             outcome = copy(values_at(0), from.values.data, from.values.extents[0]);
@@ -83,7 +83,7 @@ class device_rows {
         layer_memory<T> here = from;
         here.keys.data = keys_at(0);
         here.values.data = values_at(0);
-        return kv_layer{here.keys, here.values};
+        return here;
     }
 
     // ---- giving memory up: behind the copies that are queued, without waiting for them ----

@@ -41,6 +41,7 @@ class kv_cache_on final : public kv_cache {
                 {.chunk_size = options.page,
                  .limit = options.limit,
                  .wait_for_retiring = rows_type::wait_for_retiring}},
+          heads_(shape.kv_heads),
           held_(2 * shape.layers),
           access_{backend, shape} {
         const vtensor::row_shape row{shape.kv_heads, shape.head_dim};
@@ -91,8 +92,15 @@ class kv_cache_on final : public kv_cache {
                                             std::span<const float> values) noexcept override {
         return access_.try_store(memory_of(layer), first, keys, values);
     }
-    [[nodiscard]] vtensor::result<kv_layer> try_read(std::size_t layer) noexcept override {
-        return access_.try_read(memory_of(layer));
+    [[nodiscard]] vtensor::result<kv_heads> try_read(std::size_t layer) noexcept override {
+        const auto rows = access_.try_read(memory_of(layer));
+        if (!rows)
+            return rows.status();
+        if (const vtensor::status outcome =
+                vtensor::attention::describe_heads<T>(heads_, rows->keys, rows->values);
+            !outcome)
+            return outcome;
+        return kv_heads{std::span<const vtensor::attention::kv_head<T>>{heads_}};
     }
 
     [[nodiscard]] kv_figures figures() noexcept override {
@@ -108,6 +116,7 @@ class kv_cache_on final : public kv_cache {
         sum.peak = pool_.stats().created_high_watermark;
         sum.page = pool_.chunk_size();
         sum.rows = rows();
+        sum.used = sum.row * sum.rows;
         return sum;
     }
 
@@ -179,10 +188,11 @@ class kv_cache_on final : public kv_cache {
 
     vtensor::chunk_pool<Backend, mutex> pool_;
     [[no_unique_address]] mapper mapper_;
-    std::size_t rows_ = 0;          // a tensor has more only where the backend would not unmap its end
-    std::vector<tensor> tensors_;   // K of layer 0, V of layer 0, K of layer 1, …
-    state before_;                  // the last growth
-    std::vector<std::size_t> held_; // rows that fitted into each tensor's memory before it
+    std::size_t rows_ = 0;        // a tensor has more only where the backend would not unmap its end
+    std::vector<tensor> tensors_; // K of layer 0, V of layer 0, K of layer 1, …
+    std::vector<vtensor::attention::kv_head<T>> heads_; // of the layer read last
+    state before_;                                      // the last growth
+    std::vector<std::size_t> held_;          // rows that fitted into each tensor's memory before it
     [[no_unique_address]] rows_type access_; // gone before the tensors: it may have to wait for copies
 };
 

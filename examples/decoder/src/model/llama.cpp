@@ -29,8 +29,7 @@ llama::llama(const model_config& config, const checkpoint& weights)
       norm_{weights.require("model.norm.weight", {config.hidden})},
       head_{config.tied_embeddings ? embedding_
                                    : weights.require("lm_head.weight", {config.vocabulary, config.hidden})},
-      rotator_{config},
-      attention_{config.kv_heads} {
+      rotator_{config} {
     const std::size_t queries = config.heads * config.head_dim;
     const std::size_t keys = config.kv_heads * config.head_dim;
     for (std::size_t i = 0; i < config.layers; ++i) {
@@ -46,6 +45,13 @@ llama::llama(const model_config& config, const checkpoint& weights)
              weights.require(in + "mlp.up_proj.weight", {config.intermediate, config.hidden}),
              weights.require(in + "mlp.down_proj.weight", {config.hidden, config.intermediate})});
     }
+}
+
+std::vector<weight> llama::output_weights() const {
+    std::vector<weight> all;
+    for (const layer& one : layers_)
+        all.push_back(one.o);
+    return all;
 }
 
 vtensor::status llama::try_step(kv_cache& cache, std::span<const int> tokens, std::span<float> logits,
@@ -128,7 +134,12 @@ vtensor::status llama::attend(std::size_t index, kv_cache& cache, std::size_t fi
     const auto rows = cache.try_read(index);
     if (!rows)
         return rows.status();
-    outcome = attention_(rows->keys, rows->values, scratch_.q, count, config_.heads, scratch_.mixed, threads);
+    const auto watched = cache.try_watch(index, count);
+    if (!watched)
+        return watched.status();
+    outcome = attention_(*rows, scratch_.q, first, count, config_.heads, scratch_.mixed, *watched, threads);
+    if (outcome)
+        outcome = cache.try_note(index, threads);
     if (outcome)
         add_product(weights.o, scratch_.mixed, count, threads);
     return outcome;

@@ -29,6 +29,9 @@ class llama {
     [[nodiscard]] vtensor::status try_step(kv_cache& cache, std::span<const int> tokens,
                                            std::span<float> logits, thread_pool& threads);
 
+    /// W_O of every layer, [hidden, heads × head dimension].
+    [[nodiscard]] std::vector<weight> output_weights() const;
+
     [[nodiscard]] const model_config& config() const noexcept { return config_; }
     [[nodiscard]] kv_shape cache_shape() const noexcept {
         return {config_.layers, config_.kv_heads, config_.head_dim, config_.context};
