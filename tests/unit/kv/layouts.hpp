@@ -66,22 +66,26 @@ class plain_layer {
         REQUIRE(kept.reset(1, heads.size()));
         for (std::size_t head = 0; head < heads.size(); ++head) {
             std::vector<slot_type> slots;
-            std::vector<plain_row> rows;
             std::bernoulli_distribution stays{share};
-            std::vector<position_type> positions;
-            for (std::size_t slot = 0; slot < cache.rows(head); ++slot) {
-                const position_type at = position_of(cache, head, slot);
-                if (at == no_position || !stays(random))
-                    continue;
-                slots.push_back(static_cast<slot_type>(slot));
-                positions.push_back(at);
-            }
-            std::sort(positions.begin(), positions.end());
-            for (plain_row& row : heads[head])
-                if (std::binary_search(positions.begin(), positions.end(), row.position))
-                    rows.push_back(std::move(row));
-            heads[head] = std::move(rows);
+            for (std::size_t slot = 0; slot < cache.rows(head); ++slot)
+                if (position_of(cache, head, slot) != no_position && stays(random))
+                    slots.push_back(static_cast<slot_type>(slot));
             REQUIRE(kept.add(slots));
+        }
+        keep_only(cache, kept);
+    }
+    /// The rows of `kept` stay.
+    template <class Cache>
+    void keep_only(const Cache& cache, const eviction::kept_rows& kept) {
+        for (std::size_t head = 0; head < heads.size(); ++head) {
+            std::vector<position_type> positions;
+            for (const slot_type slot : kept.of(0, head))
+                positions.push_back(position_of(cache, head, slot));
+            std::sort(positions.begin(), positions.end());
+            REQUIRE((positions.empty() || positions.back() != no_position));
+            std::erase_if(heads[head], [&](const plain_row& row) {
+                return !std::binary_search(positions.begin(), positions.end(), row.position);
+            });
         }
     }
 
