@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // A policy made of parts. Each choice runs through them in one order, whatever order they are named in:
-// indicator → pooling → aggregation → protection → weighting → guards → budget → selection.
+// guards → indicator → pooling → aggregation → protection → weighting → budget → selection.
 #pragma once
 
 #include <vtensor/core/concepts.hpp>
