@@ -18,17 +18,17 @@
 
 namespace vtensor::attention::detail::HWY_NAMESPACE {
 
-/// Σ over the columns of `product(column, row's columns)`, which `load_at(column)` or, for the last `count`
-/// ones, `load_at(column, count)` gives.
-template <class Load>
-[[nodiscard]] VTENSOR_ATTENTION_INLINE float sum_columns(std::size_t width, Load load_at) {
+/// The sum of what `add(column, count, sum)` adds to the lanes of `sum` for the `count` ≤ `lanes` columns
+/// from `column` on, over all of `width`.
+template <class Add>
+[[nodiscard]] VTENSOR_ATTENTION_INLINE float sum_columns(std::size_t width, Add add) {
     std::array<float_vector, 4> sum;
     unroll<4>([&](auto v) __attribute__((always_inline)) { sum[v] = hn::Zero(floats); });
     std::size_t column = 0;
     for (; column + 4 * lanes <= width; column += 4 * lanes)
-        unroll<4>([&](auto v) __attribute__((always_inline)) { load_at(column + v * lanes, lanes, sum[v]); });
+        unroll<4>([&](auto v) __attribute__((always_inline)) { add(column + v * lanes, lanes, sum[v]); });
     for (; column < width; column += lanes)
-        load_at(column, std::min(lanes, width - column), sum[0]);
+        add(column, std::min(lanes, width - column), sum[0]);
     return hn::GetLane(hn::SumOfLanes(floats, hn::Add(hn::Add(sum[0], sum[1]), hn::Add(sum[2], sum[3]))));
 }
 
