@@ -7,9 +7,13 @@
 
 #include <support/catch.hpp>
 
+#include <cmath>
 #include <concepts>
 #include <cstddef>
+#include <limits>
+#include <map>
 #include <set>
+#include <span>
 #include <vector>
 
 namespace vtensor::testing {
@@ -34,6 +38,21 @@ struct every_third {
     using category = ev::part::guard;
     [[nodiscard]] constexpr bool keeps(position_type position, position_type) const noexcept {
         return position % 3 == 0;
+    }
+};
+
+/// The norm, halved for every `half_life` tokens of age.
+struct fading_norm {
+    using category = ev::part::indicator;
+    float half_life = 1024;
+
+    [[nodiscard]] bool valid() const { return half_life > 0; }
+    void score(const ev::head_columns& head, std::span<float> scores) const {
+        for (std::size_t column = 0; column < scores.size(); ++column) {
+            const auto age = static_cast<float>(head.next_position - head.position(column));
+            scores[column] =
+                head.evidence->key_norms(head.head, head.slot(column)) * std::exp2(-age / half_life);
+        }
     }
 };
 
@@ -207,6 +226,56 @@ TEST_CASE("pyramids fall from the first layer to the last and keep what an even 
         REQUIRE(policy.choose(std::span{shown.evidence()}.subspan(layer, 1), memory, alone).ok());
         REQUIRE(std::ranges::equal(alone.of(0, 0), kept.of(layer, 0)));
     }
+}
+
+TEST_CASE("an indicator of one's own scores by column", "[eviction]") {
+    for (const bool shuffled : {false, true}) {
+        const world shown{{.kv_heads = 3, .missing = 0.3, .ragged = true, .dead = 0.4, .shuffled = shuffled}};
+        ev::compose<fading_norm, ev::guard::recent<5>> policy;
+        policy.get<fading_norm>().half_life = 16;
+        policy.set_amount(amount::of_tokens(25));
+        const auto kept = chosen(policy, shown);
+        for (std::size_t head = 0; head < 3; ++head) {
+            position_scores scores;
+            for (const position_type position : shown.live(0, head)) {
+                const double norm = static_cast<double>(shown.value(quantity::norm, 0, head, 0, 0, position));
+                scores[position] = position >= 95 ? 1e9 : norm * std::exp2(-(100.0 - position) / 16);
+            }
+            REQUIRE(shown.kept(kept, 0, head) == best(scores, 25));
+        }
+        policy.get<fading_norm>().half_life = 0;
+        ev::workspace memory;
+        ev::kept_rows none;
+        REQUIRE(policy.choose(shown.evidence(), memory, none).code() == errc::invalid_argument);
+    }
+}
+
+TEST_CASE("evidence with other strides, longer rows and more queries is read alike", "[eviction]") {
+    const world shown{{.kv_heads = 2, .group = 2, .queries = 8, .tokens = 60, .identity = true}};
+    const auto& given = shown.evidence()[0].probabilities;
+    // [row, query head, query], 12 queries of which the first 4 are not asked for, 3 rows that are not there
+    std::vector<float> turned(63 * 4 * 12, std::numeric_limits<float>::quiet_NaN());
+    for (std::size_t head = 0; head < 4; ++head)
+        for (std::size_t query = 0; query < 8; ++query)
+            for (std::size_t row = 0; row < 60; ++row)
+                turned[(row * 4 + head) * 12 + 4 + query] = given(head, query, row);
+    ev::layer_evidence other = shown.evidence()[0];
+    other.next_position = 0; // one more than the newest
+    other.probabilities = {.data = turned.data(), .extents = {4, 12, 63}, .strides = {12, 1, 48}};
+    ev::snapkv<8> policy;
+    policy.set_amount(amount::of_tokens(20));
+    const auto expected = chosen(policy, shown);
+    ev::workspace memory;
+    ev::kept_rows kept;
+    REQUIRE(policy.choose({&other, 1}, memory, kept).ok());
+    for (std::size_t head = 0; head < 2; ++head)
+        REQUIRE(std::ranges::equal(kept.of(0, head), expected.of(0, head)));
+
+    ev::snapkv<8> greedy = policy; // more queries than are shown: all of them
+    greedy.get<ev::part::indicator>().queries = 100;
+    const auto all = chosen(greedy, shown);
+    for (std::size_t head = 0; head < 2; ++head)
+        REQUIRE(std::ranges::equal(all.of(0, head), expected.of(0, head)));
 }
 
 TEST_CASE("schedules say when", "[eviction]") {

@@ -71,7 +71,8 @@ class compose {
         if constexpr (requires { get<part::budget>().amount = wanted; })
             get<part::budget>().amount = wanted;
     }
-    /// Sets the length of the observation window and of the recent window, where the policy has them.
+    /// Sets the length of the observation window and of the recent window, where the policy has them. A
+    /// schedule's steps are set in the schedule.
     constexpr void set_window(std::size_t tokens) noexcept {
         if constexpr (requires { get<part::indicator>().queries = tokens; })
             get<part::indicator>().queries = tokens;

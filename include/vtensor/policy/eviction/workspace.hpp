@@ -16,8 +16,9 @@
 
 namespace vtensor::eviction {
 
-/// About 14 bytes a row of all layers given together, and 24 a row of those that compete. Serves any policy,
-/// one call at a time; used like a standard container. Stops allocating once it has seen its largest problem.
+/// 14 bytes a row of all layers given together, 18 where a part wants the mean of the planes, and up to 16
+/// for each row that competes in one selection. Serves any policy, one call at a time; used like a standard
+/// container. Stops allocating once it has seen its largest problem.
 class workspace {
   public:
     /// The columns of a head in the last choice: `scores` has one for each of the `scored` first.
