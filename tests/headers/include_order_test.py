@@ -52,7 +52,7 @@ BAD = [
     ("backends/host.hpp", "#include <vtensor/memory/pool.hpp>", "'backends/host' may not see 'memory'"),
     ("virtual_tensor.hpp", "#include <vtensor/backends/host.hpp>", "'virtual_tensor.hpp' may not see 'backends/host'"),
     ("virtual_tensor.hpp", "  #  include <vtensor/adaptors/counting.hpp>", "may not see 'adaptors'"),
-    ("kv/cache.hpp", "#include <vtensor/memory/pool.hpp>", "'kv' may not see 'memory'"),
+    ("kv/cache.hpp", "#include <vtensor/adaptors/counting.hpp>", "'kv' may not see 'adaptors'"),
     ("interop/dlpack.hpp", "#include <vtensor/policy/growth.hpp>", "'interop' may not see 'policy'"),
     ("interop/sharing.hpp", "#include <vtensor/backends/host.hpp>", "'interop' may not see 'backends/host'"),
     ("interop/sharing.hpp", "#include <sys/socket.h>", "'interop' may not see <sys/socket.h>"),
