@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Compile-time: what models attention_policy, and what fails it in one way each.
-#include "policies.hpp"
 #include "support/catch.hpp"
+#include <vtensor/attention/host.hpp>
+#include <vtensor/attention/reference.hpp>
 
 #include <cstddef>
 #include <cstdint>
