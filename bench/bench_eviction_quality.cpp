@@ -219,8 +219,13 @@ void show_tight(const std::vector<recall_model>& models, report& results) {
                                         methods.begin());
     };
     std::printf("\nUnseen keys at %s, model by model\n%-10s", budget_name(tight).c_str(), "model");
-    constexpr std::array shown{
-        "random", "mean", "max", "max+clamp", "max, layer budgets", "defensive_kv, unpooled"};
+    constexpr std::array shown{"random",
+                               "random, shared",
+                               "mean",
+                               "max",
+                               "max+clamp",
+                               "max, layer budgets",
+                               "defensive_kv, unpooled"};
     for (const char* const name : shown)
         std::printf(" %23s", name);
     std::printf(" %23s\n", "max - mean");

@@ -16,17 +16,17 @@ SHOWN = (  # method, colour, dashes
 
 
 def read(file):
-    """-> {metric: {method: [(kept, body, value)]}}, the machine"""
-    data, found = json.loads(file.read_text()), {}
-    for record in data["records"]:
+    """-> {metric: {method: [(kept, body, value)]}}"""
+    found = {}
+    for record in json.loads(file.read_text())["records"]:
         method, _, budget = record["case"].rpartition(" ")
         kept, slash, body = budget.partition("/")
         if slash and kept.isdigit():
             found.setdefault(record["metric"], {}).setdefault(method, []).append((int(kept), int(body), record["value"]))
-    return found, data["machine"]
+    return found
 
 
-def panel(title, lines, ranges, left):
+def panel(title, lines, left):
     x = lambda share: left + share / 0.85 * PANEL
     y = lambda value: TOP + (1 - value) * TALL
     out = [f'<text x="{left}" y="{TOP - 14}" font-weight="600" fill="#1f2933">{title}</text>', '<g stroke="#d9e0e6" stroke-width="1">']
@@ -39,19 +39,15 @@ def panel(title, lines, ranges, left):
         points = " ".join(f"{x(k / b):.1f},{y(v):.1f}" for k, b, v in lines[method])
         dash = f' stroke-dasharray="{dashes}"' if dashes else ""
         out.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2"{dash}/>')
-        for (k, b, low), (_, _, high) in zip(ranges[0][method], ranges[1][method]):
-            if k * 8 == b:  # the case the bars speak of: 24 of 192
-                out.append(f'<line x1="{x(k / b):.1f}" x2="{x(k / b):.1f}" y1="{y(low):.1f}" y2="{y(high):.1f}" stroke="{colour}"/>')
     return out
 
 
 def draw(found):
     out = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="system-ui, sans-serif" font-size="13">',
            f'<rect width="{WIDTH}" height="{HEIGHT}" fill="#ffffff"/>',
-           f'<text x="20" y="24" font-weight="600" fill="#1f2933">Right answers after an eviction, by what is kept</text>']
+           f'<text x="20" y="24" font-weight="600" fill="#1f2933">Right answers after an eviction, mean of the models, by what is kept</text>']
     for index, (metric, title) in enumerate((("unseen keys", "keys not asked before the eviction"), ("aggregate", "the majority of the markers"))):
-        ranges = [found[f"{metric}, {end}"] for end in ("lowest", "highest")]
-        out += panel(title, found[metric], ranges, LEFT + index * (PANEL + GAP))
+        out += panel(title, found[metric], LEFT + index * (PANEL + GAP))
     for index, (method, colour, dashes) in enumerate(SHOWN):
         left, top = LEFT + 2 * PANEL + GAP + 24, TOP + 12 + index * 22
         dash = f' stroke-dasharray="{dashes}"' if dashes else ""
@@ -78,7 +74,7 @@ def main():
     arguments.add_argument("--svg", type=pathlib.Path)
     arguments.add_argument("--table", choices=("unseen keys", "aggregate", "seen keys"))
     options = arguments.parse_args()
-    found, _ = read(options.json)
+    found = read(options.json)
     if options.svg:
         options.svg.write_text(draw(found))
     if options.table:

@@ -4,7 +4,7 @@
 
 The body hides (key, value) pairs and markers of four classes in filler. A key asked later must give its value: a one-shot spike of attention.
 AGG must give the class that most markers have: steady attention. Writes config.json and model.safetensors (float16) in the layout of
-Hugging Face checkpoints, and task.json with the shares of right answers on fresh sequences.
+Hugging Face checkpoints, and training.json with the shares of right answers on fresh sequences.
 """
 
 import argparse
