@@ -16,9 +16,9 @@ namespace vtensor::eviction {
 /// For one layer of one sequence: a sum a query head and slot. Used like a standard container.
 class accumulated_attention {
   public:
-    /// Throws std::bad_alloc. `query_heads` must be a multiple of `kv_heads`, which is not 0.
+    /// `query_heads` is a multiple of `kv_heads`; otherwise `add` refuses everything. Throws std::bad_alloc.
     accumulated_attention(std::size_t query_heads, std::size_t kv_heads)
-        : group_{query_heads / kv_heads}, sums_{query_heads} {}
+        : group_{kv_heads == 0 ? 0 : query_heads / kv_heads}, sums_{query_heads} {}
 
     /// Adds the probabilities of all queries shown; rows that are new begin with 0. O(queries × rows).
     /// Errors: `invalid_argument` where the heads are not those of the constructor or the view is too small;

@@ -56,7 +56,7 @@ struct part_list : numbered_parts<std::index_sequence_for<Parts...>, Parts...> {
     template <class P>
     static consteval std::size_t index_of() {
         static_assert(count_of<P, Parts...> >= 1, "the policy has no such part");
-        static_assert(count_of<P, Parts...> == 1, "the policy has several such parts: name the type");
+        static_assert(count_of<P, Parts...> <= 1, "the policy has several such parts: name the type");
         constexpr bool found[] = {(std::same_as<P, Parts> || std::same_as<P, typename Parts::category>)...};
         return static_cast<std::size_t>(std::find(std::begin(found), std::end(found), true) -
                                         std::begin(found));

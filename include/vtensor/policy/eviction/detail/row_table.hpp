@@ -36,7 +36,9 @@ class row_table {
     [[nodiscard]] std::span<const V> operator[](std::size_t list) const noexcept {
         return {entries_.data() + list * stride_, lengths_[list]};
     }
-    [[nodiscard]] std::size_t longest() const noexcept { return std::ranges::max(lengths_); }
+    [[nodiscard]] std::size_t longest() const noexcept {
+        return lengths_.empty() ? 0 : std::ranges::max(lengths_);
+    }
     /// [list, row]; valid until rows are added.
     [[nodiscard]] tensor_view<const V, 2> view() const noexcept {
         tensor_view<const V, 2> all = make_view(entries_.data(), lists(), longest());
