@@ -10,10 +10,10 @@
 #include <vtensor/memory/grown_range.hpp>
 #include <vtensor/memory/look_ahead_range.hpp>
 #include <vtensor/memory/mapper.hpp>
-#include <vtensor/memory/slot_map.hpp>
 #include <vtensor/policy/eviction/keep_all.hpp>
 #include <vtensor/policy/growth.hpp>
 #include <vtensor/row_shape.hpp>
+#include <vtensor/tensor/evicting.hpp>
 #include <vtensor/tensor/figures.hpp>
 #include <vtensor/tensor/rows_view.hpp>
 #include <vtensor/tensor/together.hpp>
@@ -24,7 +24,6 @@
 #include <limits>
 #include <memory>
 #include <mutex>
-#include <span>
 #include <type_traits>
 #include <utility>
 
@@ -42,8 +41,10 @@ struct range_under<Pool, Growth> {
     using type = look_ahead_range<Pool, Growth>;
 };
 
-/// In place of the slot map where no row is ever evicted.
-struct no_slots {};
+/// The base of a tensor with this eviction policy.
+template <class Tensor, class Pool, eviction_policy Eviction>
+using eviction_base = std::conditional_t<std::is_same_v<Eviction, eviction::keep_all>, not_evicting,
+                                         evicting<Tensor, stream_of<Pool>>>;
 
 } // namespace detail
 
@@ -60,7 +61,9 @@ class tensor_group;
 template <element T, backend Backend, growth_policy Growth = growth::exact,
           eviction_policy Eviction = eviction::keep_all,
           mutex_type Mutex = std::conditional_t<look_ahead_policy<Growth>, std::mutex, no_mutex>>
-class virtual_tensor {
+class virtual_tensor : public detail::eviction_base<virtual_tensor<T, Backend, Growth, Eviction, Mutex>,
+                                                    chunk_pool<Backend, Mutex>, Eviction> {
+    using eviction_base = detail::eviction_base<virtual_tensor, chunk_pool<Backend, Mutex>, Eviction>;
     static constexpr bool looks_ahead = look_ahead_policy<Growth>;
     static constexpr bool has_streams = stream_ordered_backend<Backend>;
     static constexpr bool evicts = !std::is_same_v<Eviction, eviction::keep_all>;
@@ -104,13 +107,13 @@ class virtual_tensor {
 
     /// The moved-from tensor is empty, may be destroyed or assigned to, and refuses whatever needs memory.
     virtual_tensor(virtual_tensor&& other) noexcept
-        : range_{std::move(other.range_)},
+        : eviction_base{std::move(other)},
+          range_{std::move(other.range_)},
           data_{std::exchange(other.data_, nullptr)},
           rows_{std::exchange(other.rows_, 0)},
           max_rows_{std::exchange(other.max_rows_, 0)},
           row_bytes_{other.row_bytes_},
-          shape_{other.shape_},
-          slots_{std::exchange(other.slots_, {})} {}
+          shape_{other.shape_} {}
     virtual_tensor& operator=(virtual_tensor&& other) noexcept {
         if (this != &other) {
             range_ = std::move(other.range_);
@@ -119,7 +122,7 @@ class virtual_tensor {
             max_rows_ = std::exchange(other.max_rows_, 0);
             row_bytes_ = other.row_bytes_;
             shape_ = other.shape_;
-            slots_ = std::exchange(other.slots_, {});
+            eviction_base::operator=(std::move(other));
         }
         return *this;
     }
@@ -133,10 +136,8 @@ class virtual_tensor {
     [[nodiscard]] status try_resize(std::size_t rows) noexcept {
         if (const status refusal = check(rows); !refusal || rows == rows_)
             return refusal;
-        if constexpr (evicts) {
-            if (const status outcome = slots_.prepare(rows); !outcome)
-                return outcome;
-        }
+        if (const status outcome = this->prepare_slots(rows); !outcome)
+            return outcome;
         const page_count needed = pages_of(rows);
         return resized(rows, rows > rows_ ? range_->require(needed) : range_->settle(needed));
     }
@@ -218,66 +219,6 @@ class virtual_tensor {
         return range_ ? range_->retiring() * range_->page_size() : bytes{0};
     }
 
-    // ---- rows that are evicted ----
-    //
-    // For tensors with an eviction policy. A row that is evicted is dead: it keeps its slot, no query sees
-    // it, and its memory stays until the rows are brought together; see docs/defragmentation.md.
-
-    /// All rows die but those in `kept`: slots of live rows, sorted, none twice; otherwise
-    /// `invalid_argument`. Moves nothing and calls no backend. O(rows).
-    [[nodiscard]] status try_evict(std::span<const slot_type> kept) noexcept requires evicts {
-        return detail::evict_together(kept, part());
-    }
-    void evict(std::span<const slot_type> kept) requires evicts { throw_if_failed(try_evict(kept)); }
-
-    /// Brings the live rows together as the policy plans it, and unmaps what the growth policy does not keep.
-    /// The CPU moves the rows, and nothing queued may read them; `unsupported` where it cannot reach them.
-    /// `carried_out` receives the moves, for arrays of the caller that go by slot (`defrag::apply`).
-    template <class Policy>
-    [[nodiscard]] status try_defragment(const Policy& policy, defrag::plan& carried_out) noexcept
-        requires(evicts&& defrag_policy<Policy, defrag::state, defrag::plan>) {
-        return detail::defragment_together(policy, carried_out, static_cast<const stream_type*>(nullptr),
-                                           part());
-    }
-    template <class Policy>
-    [[nodiscard]] status try_defragment(const Policy& policy) noexcept requires evicts {
-        defrag::plan moves;
-        return try_defragment(policy, moves);
-    }
-    template <class Policy>
-    void defragment(const Policy& policy) requires evicts {
-        throw_if_failed(try_defragment(policy));
-    }
-
-    /// The same behind the work queued on the stream: copies are queued on it, and the pages given up retire
-    /// behind them. A plan that moves pages first waits on the host for what is queued on the stream.
-    template <class Policy>
-    [[nodiscard]] status try_defragment(const Policy& policy, defrag::plan& carried_out,
-                                        const stream_type& stream) noexcept
-        requires(evicts&& has_streams&& defrag_policy<Policy, defrag::state, defrag::plan>) {
-        return detail::defragment_together(policy, carried_out, &stream, part());
-    }
-    template <class Policy>
-    [[nodiscard]] status try_defragment(const Policy& policy, const stream_type& stream) noexcept
-        requires(evicts&& has_streams) {
-        defrag::plan moves;
-        return try_defragment(policy, moves, stream);
-    }
-    template <class Policy>
-    void defragment(const Policy& policy, const stream_type& stream) requires(evicts&& has_streams) {
-        throw_if_failed(try_defragment(policy, stream));
-    }
-
-    /// The position of each row, by slot, `no_position` where it is dead. Empty until the first eviction:
-    /// then the position of a row is its slot.
-    [[nodiscard]] std::span<const position_type> positions() const noexcept requires evicts {
-        return slots_.positions();
-    }
-    [[nodiscard]] std::size_t live_rows() const noexcept requires evicts { return slots_.live(); }
-    /// Of the row that is appended next. Shrinking takes it back to that of the first row that goes, where no
-    /// later one stays.
-    [[nodiscard]] position_type next_position() const noexcept requires evicts { return slots_.next(); }
-
     // ---- what a kernel receives ----
 
     /// The address of row 0.
@@ -338,10 +279,8 @@ class virtual_tensor {
 
     /// Checks the tensor's book-keeping, O(pages).
     [[nodiscard]] bool verify() const noexcept {
-        if constexpr (evicts) {
-            if (!slots_.verify() || slots_.rows() != rows_)
-                return false;
-        }
+        if (!this->verify_slots(rows_))
+            return false;
         return range_ == nullptr ||
                (range_->verify() && pages_of(rows_) <= range_->accessible() && rows_ <= max_rows_);
     }
@@ -350,6 +289,8 @@ class virtual_tensor {
     using range_type = typename detail::range_under<pool_type, Growth>::type;
     template <class... Tensor>
     friend class tensor_group;
+    template <class Tensor, class Stream>
+    friend class detail::evicting;
 
     virtual_tensor(std::unique_ptr<range_type> range, row_shape shape, std::size_t max_rows) noexcept
         : range_{std::move(range)},
@@ -384,15 +325,14 @@ class virtual_tensor {
         return rows <= max_rows_ ? status{} : status{refuse(errc::limit_exceeded, verb::grow, rows)};
     }
     [[nodiscard]] detail::tensor_part<range_type> part() noexcept requires evicts {
-        return {range_.get(), &slots_, &rows_, row_bytes_};
+        return {range_.get(), &this->slots(), &rows_, row_bytes_};
     }
     /// The pages of `rows` rows are there, or nothing changed.
     status resized(std::size_t rows, const status& outcome) noexcept {
         if (!outcome)
             return outcome;
         rows_ = rows;
-        if constexpr (evicts)
-            slots_.resize(rows);
+        this->resize_slots(rows);
         return outcome;
     }
     [[nodiscard]] page_count pages_of(std::size_t rows) const noexcept {
@@ -408,7 +348,6 @@ class virtual_tensor {
     std::size_t max_rows_ = 0;
     bytes row_bytes_; ///< of `shape_`, which takes a division an extent to multiply safely
     row_shape shape_;
-    [[no_unique_address]] std::conditional_t<evicts, slot_map, detail::no_slots> slots_;
 };
 
 } // namespace vtensor

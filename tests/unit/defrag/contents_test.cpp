@@ -56,6 +56,27 @@ void live_on(Backend& backend, bytes page, std::size_t row, std::uint64_t seed, 
     }
 }
 
+/// What a policy keeps, and a policy that keeps rows by a score each.
+struct lists {
+    std::vector<slot_type> slots;
+    [[nodiscard]] std::span<const slot_type> of(std::size_t, std::size_t) const { return slots; }
+};
+struct keep_above {
+    static constexpr eviction_scope scope = eviction_scope::tensor;
+    float least = 0;
+    [[nodiscard]] status choose(std::span<const std::span<const float>> layers, int& calls,
+                                lists& kept) const noexcept {
+        ++calls;
+        if (layers.size() != 1)
+            return error{errc::invalid_argument, verb::choose, 0, bytes{0}};
+        for (slot_type slot = 0; slot < layers[0].size(); ++slot) {
+            if (layers[0][slot] > least)
+                kept.slots.push_back(slot);
+        }
+        return {};
+    }
+};
+
 } // namespace
 
 TEST_CASE("rows keep their bytes whatever policy moves them") {
@@ -160,6 +181,23 @@ TEST_CASE("a policy that would lose a row is refused, and nothing has changed") 
     CHECK(wrong_bytes(tensor) == 0);
     CHECK_THROWS_AS(tensor.defragment(careless{}), bad_argument);
     CHECK_THROWS_AS(tensor.evict(std::vector<slot_type>{40}), bad_argument);
+}
+
+TEST_CASE("a policy of one tensor chooses from evidence what stays") {
+    host_backend host;
+    chunk_pool<host_backend> pool{host};
+    evicting_tensor<host_backend> tensor{pool, {64}, 10};
+    REQUIRE(append_filled(tensor, 4));
+    const std::vector<float> scores{0.5F, 0.1F, 0.9F, 0.2F};
+    const std::vector<std::span<const float>> layer{scores};
+    int calls = 0;
+    lists kept;
+    REQUIRE(tensor.try_evict(keep_above{0.3F}, std::span{layer}, calls, kept));
+    CHECK(live_positions(tensor) == std::vector<position_type>{0, 2});
+    CHECK(tensor.try_evict(keep_above{}, std::span{layer}.first(0), calls, kept).code() ==
+          errc::invalid_argument);
+    CHECK(calls == 2);
+    CHECK(tensor.live_rows() == 2);
 }
 
 TEST_CASE("the memory of evicted rows is really gone") {

@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The part of a tensor that evicts: which rows live, and the verbs that let rows die and bring the others
+// together. How that is done is in together.hpp.
+#pragma once
+
+#include <vtensor/core/concepts.hpp>
+#include <vtensor/core/defrag_plan.hpp>
+#include <vtensor/memory/retiring_range.hpp>
+#include <vtensor/memory/slot_map.hpp>
+#include <vtensor/tensor/together.hpp>
+
+#include <cstddef>
+#include <span>
+#include <type_traits>
+#include <utility>
+
+namespace vtensor::detail {
+
+/// Base of tensors with an eviction policy. A row that is evicted is dead: it keeps its slot, no query sees
+/// it, and its memory stays until the rows are brought together; see docs/defragmentation.md. `Stream` is
+/// `no_stream` where the backend has none.
+template <class Tensor, class Stream>
+class evicting {
+    static constexpr bool has_streams = !std::is_same_v<Stream, no_stream>;
+
+  public:
+    /// All rows die but those in `kept`: slots of live rows, sorted, none twice; otherwise
+    /// `invalid_argument`. Moves nothing and calls no backend. O(rows).
+    [[nodiscard]] status try_evict(std::span<const slot_type> kept) noexcept {
+        return evict_together(kept, self().part());
+    }
+    void evict(std::span<const slot_type> kept) { throw_if_failed(try_evict(kept)); }
+
+    /// All rows die but those that a policy of scope `tensor` keeps: it chooses from one layer with one head,
+    /// into `kept`. What the policy refuses is refused, and nothing has changed.
+    template <class Policy, class Evidence, class Workspace, class Kept>
+    [[nodiscard]] status
+    try_evict(const Policy& policy, std::span<const Evidence> layer, Workspace& workspace,
+              Kept& kept) noexcept requires choosing_eviction_policy<Policy, Evidence, Workspace, Kept> {
+        static_assert(
+            Policy::scope == eviction_scope::tensor,
+            "this policy looks at several tensors: let it choose for all of them, then evict from each");
+        const status outcome = policy.choose(layer, workspace, kept);
+        return outcome ? try_evict(kept.of(0, 0)) : outcome;
+    }
+
+    /// Brings the live rows together as the policy plans it, and unmaps what the growth policy does not keep.
+    /// The CPU moves the rows, and nothing queued may read them; `unsupported` where it cannot reach them.
+    /// `carried_out` receives the moves, for arrays of the caller that go by slot (`defrag::apply`).
+    template <class Policy>
+    [[nodiscard]] status try_defragment(const Policy& policy, defrag::plan& carried_out) noexcept requires
+        defrag_policy<Policy, defrag::state, defrag::plan> {
+        return defragment_together(policy, carried_out, static_cast<const Stream*>(nullptr), self().part());
+    }
+    template <class Policy>
+    [[nodiscard]] status try_defragment(const Policy& policy) noexcept {
+        defrag::plan moves;
+        return try_defragment(policy, moves);
+    }
+    template <class Policy>
+    void defragment(const Policy& policy) {
+        throw_if_failed(try_defragment(policy));
+    }
+
+    /// The same behind the work queued on the stream: copies are queued on it, and the pages given up retire
+    /// behind them. A plan that moves pages first waits on the host for what is queued on the stream.
+    template <class Policy>
+    [[nodiscard]] status try_defragment(const Policy& policy, defrag::plan& carried_out,
+                                        const Stream& stream) noexcept
+        requires(has_streams&& defrag_policy<Policy, defrag::state, defrag::plan>) {
+        return defragment_together(policy, carried_out, &stream, self().part());
+    }
+    template <class Policy>
+    [[nodiscard]] status try_defragment(const Policy& policy,
+                                        const Stream& stream) noexcept requires has_streams {
+        defrag::plan moves;
+        return try_defragment(policy, moves, stream);
+    }
+    template <class Policy>
+    void defragment(const Policy& policy, const Stream& stream) requires has_streams {
+        throw_if_failed(try_defragment(policy, stream));
+    }
+
+    /// The position of each row, by slot, `no_position` where it is dead. Empty until the first eviction:
+    /// then the position of a row is its slot.
+    [[nodiscard]] std::span<const position_type> positions() const noexcept { return slots_.positions(); }
+    [[nodiscard]] std::size_t live_rows() const noexcept { return slots_.live(); }
+    /// Of the row that is appended next. Shrinking takes it back to that of the first row that goes, where no
+    /// later one stays.
+    [[nodiscard]] position_type next_position() const noexcept { return slots_.next(); }
+
+  protected:
+    evicting() = default;
+    evicting(evicting&& other) noexcept : slots_{std::exchange(other.slots_, {})} {}
+    evicting& operator=(evicting&& other) noexcept {
+        slots_ = std::exchange(other.slots_, {});
+        return *this;
+    }
+    ~evicting() = default;
+
+    /// Room for the slots of `rows` rows, so that `resize_slots` cannot fail.
+    [[nodiscard]] status prepare_slots(std::size_t rows) noexcept { return slots_.prepare(rows); }
+    void resize_slots(std::size_t rows) noexcept { slots_.resize(rows); }
+    [[nodiscard]] slot_map& slots() noexcept { return slots_; }
+    [[nodiscard]] bool verify_slots(std::size_t rows) const noexcept {
+        return slots_.verify() && slots_.rows() == rows;
+    }
+
+  private:
+    [[nodiscard]] Tensor& self() noexcept { return static_cast<Tensor&>(*this); }
+
+    slot_map slots_;
+};
+
+/// In its place where no row is ever evicted.
+class not_evicting {
+  protected:
+    [[nodiscard]] static constexpr status prepare_slots(std::size_t) noexcept { return {}; }
+    static constexpr void resize_slots(std::size_t) noexcept {}
+    [[nodiscard]] static constexpr bool verify_slots(std::size_t) noexcept { return true; }
+};
+
+} // namespace vtensor::detail
