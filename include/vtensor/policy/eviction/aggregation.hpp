@@ -4,6 +4,7 @@
 // Pooling comes before, plane by plane; where both are linear it is done once, after.
 #pragma once
 
+#include <vtensor/core/concepts.hpp>
 #include <vtensor/policy/eviction/detail/over_heads.hpp>
 #include <vtensor/policy/eviction/detail/row_loops.hpp>
 #include <vtensor/policy/eviction/part.hpp>
@@ -105,7 +106,8 @@ struct mean {
     }
 };
 
-/// The largest over queries and grouped heads: what a single query needed once stays.
+/// The largest over queries and grouped heads: what a single query needed once stays. The R of DefensiveKV
+/// (arXiv 2510.13334), without its clamp.
 struct max {
     using category = part::aggregation;
 

@@ -4,6 +4,7 @@
 // otherwise. A budget of 0 or below the guards leaves the guards; one above the rows leaves everything.
 #pragma once
 
+#include <vtensor/core/concepts.hpp>
 #include <vtensor/policy/eviction/part.hpp>
 
 #include <algorithm>
@@ -64,7 +65,7 @@ namespace detail {
 
 namespace budget {
 
-/// Every head keeps the same number: `Rows`, or int(T · (1 − r)).
+/// Every head keeps the same number: `Rows`, or int(T · (1 − r)) as kvpress rounds.
 template <std::size_t Rows = amount::by_ratio>
 struct uniform {
     using category = part::budget;

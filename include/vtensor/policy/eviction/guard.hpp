@@ -25,7 +25,8 @@ struct sinks {
     }
 };
 
-/// The last `tokens` positions. Rows in there are not scored at all, nor do they take part in pooling.
+/// The last `tokens` positions, as SnapKV (arXiv 2404.14469) keeps its observation window. Rows in there are
+/// not scored at all, nor do they take part in pooling.
 template <std::size_t Tokens = 32>
 struct recent {
     using category = part::guard;

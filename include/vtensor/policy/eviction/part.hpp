@@ -7,11 +7,9 @@
 // tokens, the recent window is the last columns, and dead rows do not exist, whatever the order of slots.
 #pragma once
 
-#include <vtensor/core/concepts.hpp>
 #include <vtensor/core/rows.hpp>
 #include <vtensor/policy/eviction/evidence.hpp>
 
-#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -31,10 +29,6 @@ struct guard {};
 struct selection {};
 struct schedule {};
 } // namespace part
-
-/// A value that belongs to one category.
-template <class P, class Category>
-concept part_of = std::copyable<P> && std::same_as<typename P::category, Category>;
 
 /// One head while a choice is made. Columns are the live rows by position; see above.
 struct head_columns {

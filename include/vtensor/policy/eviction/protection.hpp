@@ -4,6 +4,7 @@
 // gets the layer's highest score once weighting is done; guards are masks and need none of it.
 #pragma once
 
+#include <vtensor/core/concepts.hpp>
 #include <vtensor/policy/eviction/detail/mark_top.hpp>
 #include <vtensor/policy/eviction/detail/row_loops.hpp>
 #include <vtensor/policy/eviction/part.hpp>

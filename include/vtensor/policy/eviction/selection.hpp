@@ -3,6 +3,7 @@
 // Selection: from scores and a count to the columns that stay. Guards are marked before and never compete.
 #pragma once
 
+#include <vtensor/core/concepts.hpp>
 #include <vtensor/policy/eviction/detail/mark_top.hpp>
 #include <vtensor/policy/eviction/detail/over_heads.hpp>
 #include <vtensor/policy/eviction/part.hpp>

@@ -4,6 +4,7 @@
 // projection W_O, u[h, j] = mean over the query heads g of KV head h of ‖v_j W_O^g‖₁ (`output_norms`).
 #pragma once
 
+#include <vtensor/core/concepts.hpp>
 #include <vtensor/policy/eviction/detail/over_heads.hpp>
 #include <vtensor/policy/eviction/part.hpp>
 
