@@ -119,8 +119,8 @@ class slot_map {
             lost = lost || !exchange(from * block, to * block, block);
         });
         for (const defrag::row_move& move : moves.rows)
-            lost = lost || !copy(move);
-        // No row was overwritten, so that what does not live below the end lives behind it.
+            copy(move);
+        // A row that was overwritten is missing here, as one that lies behind the end.
         const auto end = moved_.begin() + static_cast<std::ptrdiff_t>(moves.rows_after);
         const auto dead = std::count(moved_.begin(), end, no_position);
         lost = lost || moves.rows_after - static_cast<std::size_t>(dead) != live_;
@@ -223,26 +223,17 @@ class slot_map {
         std::swap_ranges(at(first), at(first + there), at(second));
         return true;
     }
-    /// False where a live row would be overwritten. One row after another: each leaves a dead slot, so that a
-    /// run may slide over itself.
-    bool copy(const defrag::row_move& move) noexcept {
+    /// One row after another: each leaves a dead slot, so that a run may slide over itself.
+    void copy(const defrag::row_move& move) noexcept {
         position_type* const from = moved_.data() + move.from;
         position_type* const to = moved_.data() + move.to;
-        const auto one = [=](std::size_t row) {
-            const bool free = to[row] == no_position;
-            to[row] = from[row];
-            from[row] = no_position;
-            return free;
-        };
-        bool free = true;
         if (move.to < move.from) {
             for (std::size_t row = 0; row < move.count; ++row)
-                free = one(row) && free;
+                to[row] = std::exchange(from[row], no_position);
         } else if (move.to > move.from) {
             for (std::size_t row = move.count; row-- > 0;)
-                free = one(row) && free;
+                to[row] = std::exchange(from[row], no_position);
         }
-        return free;
     }
 
     std::vector<position_type> positions_;
