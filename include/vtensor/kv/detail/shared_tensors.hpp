@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What the layouts with one K and one V tensor for all heads of a layer have in common: every head is a
+// column of rows in them, with a slot map of its own. Where the columns lie, and when, is the layout's.
+#pragma once
+
+#include <vtensor/attention/problem.hpp>
+#include <vtensor/core/concepts.hpp>
+#include <vtensor/kv/detail/column.hpp>
+#include <vtensor/kv/detail/head_slots.hpp>
+#include <vtensor/kv/layer_shape.hpp>
+#include <vtensor/virtual_tensor.hpp>
+
+#include <cstddef>
+#include <limits>
+#include <span>
+#include <utility>
+
+namespace vtensor::kv::detail {
+
+/// Where the rows of a head begin in a tensor, and how far they are apart, in elements.
+struct placement {
+    std::size_t first = 0;
+    std::size_t stride = 0;
+};
+
+/// `Layout` derives from it and has `place(head, width)`: the placement of a head whose rows are `width`
+/// wide.
+template <class Layout, attention::attention_element T, backend Backend, growth_policy Growth,
+          mutex_type Mutex>
+class shared_tensors {
+  public:
+    using value_type = T;
+    using backend_type = Backend;
+    using tensor_type = virtual_tensor<T, Backend, Growth, eviction::keep_all, Mutex>;
+    using pool_type = typename tensor_type::pool_type;
+
+    [[nodiscard]] const layer_shape& shape() const noexcept { return shape_; }
+    [[nodiscard]] std::size_t rows(std::size_t head) const noexcept { return slots_[head].rows(); }
+    [[nodiscard]] std::size_t live_rows(std::size_t head) const noexcept { return slots_[head].live(); }
+    [[nodiscard]] std::span<const position_type> positions(std::size_t head) const noexcept {
+        return slots_[head].positions();
+    }
+    [[nodiscard]] position_type next_position() const noexcept { return slots_[0].next(); }
+
+    [[nodiscard]] tensor_view<T, 2> keys(std::size_t head) noexcept {
+        return view_of(keys_.data(), head, shape_.key_width);
+    }
+    [[nodiscard]] tensor_view<T, 2> values(std::size_t head) noexcept {
+        return view_of(values_.data(), head, shape_.value_width);
+    }
+    /// `invalid_argument` where `heads` has not one entry a KV head.
+    [[nodiscard]] status describe(std::span<attention::kv_head<T>> heads) const noexcept {
+        if (heads.size() != shape_.kv_heads)
+            return error{errc::invalid_argument, verb::view, 0, bytes{0}};
+        for (std::size_t head = 0; head < heads.size(); ++head) {
+            const placement of_keys = layout().place(head, shape_.key_width);
+            const placement of_values = layout().place(head, shape_.value_width);
+            heads[head] = {.keys = keys_.data() + of_keys.first,
+                           .values = values_.data() + of_values.first,
+                           .key_stride = static_cast<std::ptrdiff_t>(of_keys.stride),
+                           .value_stride = static_cast<std::ptrdiff_t>(of_values.stride),
+                           .rows = rows(head),
+                           .positions = positions(head).empty() ? nullptr : positions(head).data()};
+        }
+        return {};
+    }
+
+    [[nodiscard]] status try_evict(const eviction::kept_rows& kept, std::size_t layer) noexcept {
+        return slots_.try_evict(kept, layer);
+    }
+
+    [[nodiscard]] layer_figures figures() const noexcept {
+        return {.rows = slots_.rows(),
+                .live_rows = slots_.live(),
+                .used = row_bytes() * slots_.live(),
+                .mapped = keys_.mapped_bytes() + values_.mapped_bytes(),
+                .reserved = keys_.reserved_bytes() + values_.reserved_bytes()};
+    }
+
+  protected:
+    struct parts {
+        layer_shape shape;
+        tensor_type keys;
+        tensor_type values;
+        head_slots slots;
+        bool is_reached = false;
+    };
+    /// Tensors in which `heads_a_row` heads lie in one row.
+    [[nodiscard]] static result<parts> make_parts(pool_type& pool, const layer_shape& shape,
+                                                  std::size_t heads_a_row, const Growth& growth,
+                                                  const tensor_options& options) noexcept {
+        if (shape.is_empty())
+            return error{errc::invalid_argument, verb::construct, 0, bytes{0}};
+        const std::size_t times = shape.kv_heads / heads_a_row;
+        if (shape.max_rows > std::numeric_limits<std::size_t>::max() / times)
+            return error{errc::out_of_addresses, verb::construct, 0, bytes{shape.max_rows}};
+        const std::size_t most = shape.max_rows * times;
+        auto keys = tensor_type::try_create(pool, {heads_a_row, shape.key_width}, most, growth, options);
+        if (!keys)
+            return keys.error();
+        auto values = tensor_type::try_create(pool, {heads_a_row, shape.value_width}, most, growth, options);
+        if (!values)
+            return values.error();
+        auto slots = head_slots::create(shape.kv_heads);
+        if (!slots)
+            return slots.error();
+        return parts{shape, *std::move(keys), *std::move(values), *std::move(slots), is_reached(pool)};
+    }
+    explicit shared_tensors(parts&& made) noexcept
+        : shape_{made.shape},
+          keys_{std::move(made.keys)},
+          values_{std::move(made.values)},
+          slots_{std::move(made.slots)},
+          is_reached_{made.is_reached} {}
+    shared_tensors(shared_tensors&&) noexcept = default;
+    shared_tensors& operator=(shared_tensors&&) noexcept = default;
+    ~shared_tensors() = default;
+
+    /// Whether the CPU reaches the rows.
+    [[nodiscard]] static bool is_reached(const pool_type& pool) noexcept {
+        if constexpr (host_visible_backend<Backend>)
+            return pool.backend().host_visible();
+        return false;
+    }
+    /// Of one head: a key and a value.
+    [[nodiscard]] bytes row_bytes() const noexcept {
+        return bytes{(shape_.key_width + shape_.value_width) * sizeof(T)};
+    }
+
+    /// Both tensors have `needed` rows, or what they had.
+    [[nodiscard]] status grow_to(std::size_t needed) noexcept {
+        const std::size_t before = keys_.rows();
+        if (const status outcome = keys_.try_resize(needed); !outcome)
+            return outcome;
+        const status outcome = values_.try_resize(needed);
+        if (!outcome)
+            keys_.truncate(before);
+        return outcome;
+    }
+    void truncate(std::size_t needed) noexcept {
+        keys_.truncate(needed);
+        values_.truncate(needed);
+    }
+
+    /// Moves the rows inside every head as the policy plans it.
+    template <class Policy>
+    [[nodiscard]] status move_rows(const Policy& policy, std::span<defrag::plan> plans) noexcept {
+        if (plans.size() != shape_.kv_heads)
+            return error{errc::invalid_argument, verb::defragment, 0, bytes{0}};
+        if (!is_reached_)
+            return error{errc::unsupported, verb::defragment, 0, bytes{0}};
+        for (std::size_t head = 0; head < plans.size(); ++head) {
+            slot_map& slots = slots_[head];
+            if (const status planned = policy.plan(state_of(slots, row_bytes()), plans[head]); !planned)
+                return planned;
+            if (const status refusal = slots.rearrange(plans[head]); !refusal)
+                return refusal;
+            column_of(keys_.data(), head, shape_.key_width).move(plans[head].rows);
+            column_of(values_.data(), head, shape_.value_width).move(plans[head].rows);
+            slots.commit(plans[head].rows_after);
+        }
+        return {};
+    }
+
+    [[nodiscard]] column column_of(T* data, std::size_t head, std::size_t width) const noexcept {
+        const placement at = layout().place(head, width);
+        return {reinterpret_cast<std::byte*>(data + at.first), at.stride * sizeof(T), width * sizeof(T)};
+    }
+
+    layer_shape shape_;
+    tensor_type keys_;
+    tensor_type values_;
+    head_slots slots_;
+    bool is_reached_;
+
+  private:
+    [[nodiscard]] const Layout& layout() const noexcept { return static_cast<const Layout&>(*this); }
+    [[nodiscard]] tensor_view<T, 2> view_of(T* data, std::size_t head, std::size_t width) const noexcept {
+        const placement at = layout().place(head, width);
+        auto view = make_view(data + at.first, rows(head), width);
+        view.strides[0] = static_cast<std::ptrdiff_t>(at.stride);
+        return view;
+    }
+};
+
+} // namespace vtensor::kv::detail
