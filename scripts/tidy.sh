@@ -30,6 +30,36 @@ void use_look_ahead(chunk_pool<host_backend, std::mutex>& pool, mapper& thread) 
     tensor.trim();
     throw_if_failed(tensor.look_ahead_status());
 }
+void use_eviction(chunk_pool<host_backend>& pool, std::span<const eviction::layer_evidence> shown,
+                  std::span<attention::kv_head<float16>> heads) {
+    using evicting = virtual_tensor<float16, host_backend, growth::exact, eviction::by_caller>;
+    evicting keys{pool, {128}, 1024};
+    evicting values{pool, {128}, 1024};
+    eviction::kept_rows kept;
+    eviction::workspace room;
+    throw_if_failed(eviction::layer_defensive_kv<>{}.choose(shown, room, kept));
+    throw_if_failed(eviction::lazy<>{}.choose(shown, room, kept));
+    tensor_group both{keys, values};
+    both.evict(kept.of(0, 0));
+    both.defragment(defrag::hybrid{measure_costs(pool)});
+    auto packed = kv::packed_cache<float16, host_backend>::try_create(pool, {2, 64, 64, 100}).value();
+    auto shared = kv::per_layer_cache<float16, host_backend>::try_create(pool, {2, 64, 64, 100}).value();
+    auto apart = kv::per_head_cache<float16, host_backend>::try_create(pool, {2, 64, 64, 100}).value();
+    std::array<defrag::plan, 2> plans;
+    const auto use = [&](auto& cache) {
+        throw_if_failed(cache.try_append(3));
+        throw_if_failed(cache.describe(heads));
+        throw_if_failed(cache.try_evict(kept, 0));
+        throw_if_failed(cache.try_defragment(defrag::incremental<4096>{}, plans));
+        cache.remove_last(1);
+        std::cout << cache.figures().rows << cache.keys(0).size() << cache.values(0).size() << cache.verify();
+    };
+    use(packed);
+    use(shared);
+    use(apart);
+    ring_tensor<float16, host_backend> ring{pool, {128}, 1024};
+    std::cout << ring.append(3).size();
+}
 template <class Backend>
 void use_device(chunk_pool<Backend>& pool, typename Backend::stream_type stream) {
     virtual_tensor<float16, Backend> tensor{pool, {2, 64}, 1024};
