@@ -39,4 +39,5 @@ test_packages=("${build_packages[@]}" catch2 python3)
 launcher_options=()
 if command -v ccache >/dev/null; then
     launcher_options=(-DCMAKE_CXX_COMPILER_LAUNCHER=ccache)
+    export CCACHE_BASEDIR="$PWD" CCACHE_NOHASHDIR=1 # another checkout of the same files is the same
 fi
