@@ -202,7 +202,7 @@ TEST_CASE("a policy of one tensor chooses from evidence what stays") {
 
 TEST_CASE("the memory of evicted rows is really gone") {
     for (const std::size_t number : {1u, 2u, 4u, 5u, 6u, 7u}) {
-        for (const bytes page : {4_KiB, 64_KiB}) {
+        for (const bytes page : {4_KiB, 64_KiB, 2_MiB}) {
             INFO(policy_names[number] << ", page " << page.count());
             host_backend host;
             chunk_pool<host_backend> pool{host, {.chunk_size = page}};
