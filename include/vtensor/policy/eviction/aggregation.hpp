@@ -35,11 +35,31 @@ void add_planes(const Planes& planes, std::size_t member, std::span<float> sums)
         add_row(sums.data(), planes(member, query), sums.size());
 }
 
-/// Hands a plane to visit(first, columns, count, factor) in blocks that stay in the nearest cache, pooled;
-/// each is to be multiplied by `factor`. False where the plane holds what is not finite.
+/// Calls visit(row, sum) for every plane.
+template <class Planes, class Visit>
+void for_each_plane(const Planes& planes, std::size_t n, const Visit& visit) {
+    const bool in_place = planes.in_place();
+    for (std::size_t member = 0; member < planes.group(); ++member) {
+        std::size_t query = 0;
+        for (; in_place && query + 4 <= planes.queries(); query += 4) {
+            const float* const rows[4] = {planes(member, query), planes(member, query + 1),
+                                          planes(member, query + 2), planes(member, query + 3)};
+            double sums[4];
+            sum_four_rows(rows, n, sums);
+            for (std::size_t index = 0; index < 4; ++index)
+                visit(rows[index], sums[index]);
+        }
+        for (; query < planes.queries(); ++query) {
+            const float* const row = planes(member, query);
+            visit(row, sum_row(row, n));
+        }
+    }
+}
+
+/// Hands a plane of the sum `sum` to visit(first, columns, count, factor) in blocks that stay in the nearest
+/// cache, pooled; each is to be multiplied by `factor`. False where the plane holds what is not finite.
 template <class Pooling, class Visit>
-bool pooled_blocks(const Pooling& pooling, const float* row, std::size_t n, const Visit& visit) {
-    const double sum = sum_row(row, n);
+bool pooled_blocks(const Pooling& pooling, const float* row, std::size_t n, double sum, const Visit& visit) {
     if constexpr (Pooling::is_none) {
         visit(0, row, n, 1.0f);
     } else {
@@ -89,13 +109,13 @@ struct mean {
             detail::mean_of_planes(planes, head.mean);
         if (pooling.keep_row_sum) {
             std::ranges::fill(head.scores, 0.0f);
-            for (std::size_t member = 0; member < planes.group(); ++member)
-                for (std::size_t query = 0; query < planes.queries(); ++query)
-                    detail::pooled_blocks(
-                        pooling, planes(member, query), n,
-                        [&](std::size_t first, const float* columns, std::size_t count, float factor) {
-                            detail::add_scaled_row(head.scores.data() + first, columns, factor, count);
-                        });
+            detail::for_each_plane(planes, n, [&](const float* row, double sum) {
+                detail::pooled_blocks(
+                    pooling, row, n, sum,
+                    [&](std::size_t first, const float* columns, std::size_t count, float factor) {
+                        detail::add_scaled_row(head.scores.data() + first, columns, factor, count);
+                    });
+            });
             detail::scale_row(head.scores.data(),
                               1.0f / static_cast<float>(planes.group() * planes.queries()), n);
         } else {
@@ -117,17 +137,15 @@ struct max {
         std::ranges::fill(head.scores, std::numeric_limits<float>::lowest());
         std::ranges::fill(head.mean, 0.0f);
         bool finite = true;
-        for (std::size_t member = 0; member < planes.group(); ++member)
-            for (std::size_t query = 0; query < planes.queries(); ++query) {
-                const float* row = planes(member, query);
-                if (!head.mean.empty())
-                    detail::add_row(head.mean.data(), row, n);
-                finite &= detail::pooled_blocks(
-                    pooling, row, n,
-                    [&](std::size_t first, const float* columns, std::size_t count, float factor) {
-                        detail::raise_to_row(head.scores.data() + first, columns, factor, count);
-                    });
-            }
+        detail::for_each_plane(planes, n, [&](const float* row, double sum) {
+            if (!head.mean.empty())
+                detail::add_row(head.mean.data(), row, n);
+            finite &= detail::pooled_blocks(
+                pooling, row, n, sum,
+                [&](std::size_t first, const float* columns, std::size_t count, float factor) {
+                    detail::raise_to_row(head.scores.data() + first, columns, factor, count);
+                });
+        });
         detail::scale_row(head.mean.data(), 1.0f / static_cast<float>(planes.group() * planes.queries()),
                           head.mean.size());
         return finite;

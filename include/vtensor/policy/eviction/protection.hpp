@@ -49,9 +49,8 @@ struct mass {
             const double most = std::floor(kept) - static_cast<double>(layer.window);
             if (most < 1)
                 continue;
-            const std::size_t count =
-                std::min(columns_before(head.mean, threshold - bias, layer.scratch->values),
-                         static_cast<std::size_t>(most));
+            const std::size_t count = columns_before(head.mean, threshold - bias,
+                                                     static_cast<std::size_t>(most), layer.scratch->values);
             detail::mark_top(
                 {&head, 1}, count,
                 [](const head_columns& one) {
@@ -65,8 +64,9 @@ struct mass {
     }
 
   private:
-    /// How many of the highest values come before the one with which their sum reaches `share` of the total.
-    static std::size_t columns_before(std::span<const float> values, double share,
+    /// How many of the highest values come before the one with which their sum reaches `share` of the total;
+    /// at most `most`.
+    static std::size_t columns_before(std::span<const float> values, double share, std::size_t most,
                                       std::vector<float>& scratch) {
         const double total = detail::sum_row(values.data(), values.size());
         if (!(total > 0))
@@ -74,10 +74,13 @@ struct mass {
         if (scratch.size() < values.size())
             scratch.resize(values.size());
         std::copy(values.begin(), values.end(), scratch.begin());
-        // The highest `low` values together stay below the share, the highest `high` reach it or are all.
+        // The highest `low` values together stay below the share, the highest `high` reach it or are the most
+        // allowed.
         double below = 0;
         std::size_t low = 0;
-        std::size_t high = values.size();
+        std::size_t high = std::min(most, values.size());
+        std::nth_element(scratch.data(), scratch.data() + high, scratch.data() + values.size(),
+                         std::greater<>{});
         while (low < high) {
             const std::size_t middle = low + (high - low) / 2;
             float* const first = scratch.data() + low;

@@ -72,6 +72,35 @@ inline void clamp_row(float* __restrict row, float floor, std::size_t n) noexcep
     return total;
 }
 
+/// The sums of four rows, read side by side: memory gives four streams faster than one after the other.
+inline void sum_four_rows(const float* const (&rows)[4], std::size_t n, double (&sums)[4]) noexcept {
+    constexpr std::size_t block = 1024;
+    constexpr std::size_t part = block / 2;
+    float partial[4][part];
+    std::fill(sums, sums + 4, 0.0);
+    std::size_t j = 0;
+    for (; n - j >= block; j += block) {
+        const float* const a = rows[0] + j;
+        const float* const b = rows[1] + j;
+        const float* const c = rows[2] + j;
+        const float* const d = rows[3] + j;
+        for (std::size_t i = 0; i < part; ++i) {
+            partial[0][i] = a[i] + a[i + part];
+            partial[1][i] = b[i] + b[i + part];
+            partial[2][i] = c[i] + c[i + part];
+            partial[3][i] = d[i] + d[i + part];
+        }
+        for (std::size_t row = 0; row < 4; ++row) {
+            for (std::size_t half = part / 2; half > 0; half /= 2)
+                for (std::size_t i = 0; i < half; ++i)
+                    partial[row][i] += partial[row][i + half];
+            sums[row] += static_cast<double>(partial[row][0]);
+        }
+    }
+    for (std::size_t row = 0; row < 4; ++row)
+        sums[row] += sum_row(rows[row] + j, n - j);
+}
+
 /// Whether no entry is infinite or not a number.
 [[nodiscard]] inline bool all_finite(const float* row, std::size_t n) noexcept {
     constexpr std::uint32_t exponent = 0x7f80'0000;
