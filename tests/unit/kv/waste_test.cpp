@@ -47,8 +47,11 @@ TEST_CASE("the waste that the manual states is the waste that is measured") {
     const std::string text = manual();
     REQUIRE_FALSE(text.empty());
     for (const bytes page : {4_KiB, 64_KiB, 2_MiB}) {
-        CHECK_THAT(text, Catch::Matchers::ContainsSubstring(table_row<per_layer<float16, host_backend>>("per_layer", page)));
-        CHECK_THAT(text, Catch::Matchers::ContainsSubstring(table_row<per_head<float16, host_backend>>("per_head", page)));
-        CHECK_THAT(text, Catch::Matchers::ContainsSubstring(table_row<packed<float16, host_backend>>("packed", page)));
+        CHECK_THAT(text, Catch::Matchers::ContainsSubstring(
+                             table_row<per_layer<float16, host_backend>>("per_layer", page)));
+        CHECK_THAT(text, Catch::Matchers::ContainsSubstring(
+                             table_row<per_head<float16, host_backend>>("per_head", page)));
+        CHECK_THAT(text, Catch::Matchers::ContainsSubstring(
+                             table_row<packed<float16, host_backend>>("packed", page)));
     }
 }
