@@ -160,15 +160,16 @@ TEST_CASE("a file that is cut off anywhere is refused", "[oracle]") {
 
 TEST_CASE("missing tensors and parameters, other types and other shapes are refused", "[oracle]") {
     const vectors original{"mha-s1.safetensors"};
-    for (const auto& [name, entry] : original.header.items()) {
+    for (const auto& item : original.header.items()) {
+        const std::string name = item.key();
         if (name == "__metadata__")
             continue;
-        const auto refused = [&, tensor = name](const std::function<void(nlohmann::json&)>& change) {
+        const auto refused = [&](const std::function<void(nlohmann::json&)>& change) {
             const verdict found =
                 check_changed("mha-s1.safetensors", [&](vectors& file) { change(file.header); });
-            INFO(tensor << ": " << found.text);
+            INFO(name << ": " << found.text);
             CHECK_FALSE(found.agrees);
-            CHECK_THAT(found.text, ContainsSubstring("refused, it ") && ContainsSubstring(tensor));
+            CHECK_THAT(found.text, ContainsSubstring("refused, it ") && ContainsSubstring(name));
         };
         refused([&](nlohmann::json& header) { header.erase(name); });
         refused([&](nlohmann::json& header) { header[name]["dtype"] = "F64"; });
