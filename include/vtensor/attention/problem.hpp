@@ -92,9 +92,13 @@ template <attention_element T>
     if (keys.extents[0] != values.extents[0] || keys.extents[1] != values.extents[1] ||
         heads.size() != keys.extents[1] || !contiguous(keys) || !contiguous(values))
         return error{.code = errc::invalid_argument, .where = verb::attend};
+    const auto first_row = [](const auto& view, std::size_t head) { // null where there are no rows
+        return view.data == nullptr ? view.data
+                                    : view.data + static_cast<std::ptrdiff_t>(head) * view.strides[1];
+    };
     for (std::size_t head = 0; head < heads.size(); ++head) {
-        heads[head] = {.keys = keys.data + static_cast<std::ptrdiff_t>(head) * keys.strides[1],
-                       .values = values.data + static_cast<std::ptrdiff_t>(head) * values.strides[1],
+        heads[head] = {.keys = first_row(keys, head),
+                       .values = first_row(values, head),
                        .key_stride = keys.strides[0],
                        .value_stride = values.strides[0],
                        .rows = keys.extents[0],
