@@ -6,6 +6,7 @@
 
 #include <vtensor/core/concepts.hpp>
 #include <vtensor/core/defrag_plan.hpp>
+#include <vtensor/tensor/defragmenting.hpp>
 #include <vtensor/tensor/together.hpp>
 #include <vtensor/virtual_tensor.hpp>
 
@@ -20,7 +21,9 @@ namespace vtensor {
 /// nothing and costs nothing to make. `invalid_argument` where the tensors are not alike. A policy that
 /// counts bytes counts those of all tensors together.
 template <class... Tensor>
-class tensor_group {
+class tensor_group
+    : public detail::defragmenting<tensor_group<Tensor...>,
+                                   typename std::tuple_element_t<0, std::tuple<Tensor...>>::stream_type> {
     static_assert(sizeof...(Tensor) > 0, "a group has at least one tensor");
     using first_type = std::tuple_element_t<0, std::tuple<Tensor...>>;
     static_assert((std::is_same_v<typename Tensor::backend_type, typename first_type::backend_type> && ...),
@@ -46,43 +49,10 @@ class tensor_group {
     }
     void evict(std::span<const slot_type> kept) { throw_if_failed(try_evict(kept)); }
 
-    /// As `virtual_tensor::try_defragment`, all by one plan.
-    template <class Policy>
-    [[nodiscard]] status try_defragment(const Policy& policy, defrag::plan& carried_out) noexcept requires
-        defrag_policy<Policy, defrag::state, defrag::plan> {
-        return run(policy, carried_out, nullptr);
-    }
-    template <class Policy>
-    [[nodiscard]] status try_defragment(const Policy& policy) noexcept {
-        defrag::plan moves;
-        return try_defragment(policy, moves);
-    }
-    template <class Policy>
-    void defragment(const Policy& policy) {
-        throw_if_failed(try_defragment(policy));
-    }
-
-    /// The same behind the work queued on the stream.
-    template <class Policy>
-    [[nodiscard]] status try_defragment(const Policy& policy, defrag::plan& carried_out,
-                                        const stream_type& stream) noexcept
-        requires(stream_ordered_backend<backend_type>&& defrag_policy<Policy, defrag::state, defrag::plan>) {
-        return run(policy, carried_out, &stream);
-    }
-    template <class Policy>
-    [[nodiscard]] status
-    try_defragment(const Policy& policy,
-                   const stream_type& stream) noexcept requires stream_ordered_backend<backend_type> {
-        defrag::plan moves;
-        return try_defragment(policy, moves, stream);
-    }
-    template <class Policy>
-    void defragment(const Policy& policy,
-                    const stream_type& stream) requires stream_ordered_backend<backend_type> {
-        throw_if_failed(try_defragment(policy, stream));
-    }
-
   private:
+    friend class detail::defragmenting<tensor_group, stream_type>;
+
+    /// As of one tensor, all by one plan.
     template <class Policy>
     status run(const Policy& policy, defrag::plan& moves, const stream_type* stream) noexcept {
         return std::apply(

@@ -6,13 +6,12 @@
 
 #include <vtensor/core/concepts.hpp>
 #include <vtensor/core/defrag_plan.hpp>
-#include <vtensor/memory/retiring_range.hpp>
 #include <vtensor/memory/slot_map.hpp>
+#include <vtensor/tensor/defragmenting.hpp>
 #include <vtensor/tensor/together.hpp>
 
 #include <cstddef>
 #include <span>
-#include <type_traits>
 #include <utility>
 
 namespace vtensor::detail {
@@ -21,8 +20,8 @@ namespace vtensor::detail {
 /// it, and its memory stays until the rows are brought together; see docs/defragmentation.md. `Stream` is
 /// `no_stream` where the backend has none.
 template <class Tensor, class Stream>
-class evicting {
-    static constexpr bool has_streams = !std::is_same_v<Stream, no_stream>;
+class evicting : public defragmenting<evicting<Tensor, Stream>, Stream> {
+    friend class defragmenting<evicting, Stream>;
 
   public:
     /// All rows die but those in `kept`: slots of live rows, sorted, none twice; otherwise
@@ -43,43 +42,6 @@ class evicting {
             "this policy looks at several tensors: let it choose for all of them, then evict from each");
         const status outcome = policy.choose(layer, workspace, kept);
         return outcome ? try_evict(kept.of(0, 0)) : outcome;
-    }
-
-    /// Brings the live rows together as the policy plans it, and unmaps what the growth policy does not keep.
-    /// The CPU moves the rows, and nothing queued may read them; `unsupported` where it cannot reach them.
-    /// `carried_out` receives the moves, for arrays of the caller that go by slot (`defrag::apply`).
-    template <class Policy>
-    [[nodiscard]] status try_defragment(const Policy& policy, defrag::plan& carried_out) noexcept requires
-        defrag_policy<Policy, defrag::state, defrag::plan> {
-        return defragment_together(policy, carried_out, static_cast<const Stream*>(nullptr), self().part());
-    }
-    template <class Policy>
-    [[nodiscard]] status try_defragment(const Policy& policy) noexcept {
-        defrag::plan moves;
-        return try_defragment(policy, moves);
-    }
-    template <class Policy>
-    void defragment(const Policy& policy) {
-        throw_if_failed(try_defragment(policy));
-    }
-
-    /// The same behind the work queued on the stream: copies are queued on it, and the pages given up retire
-    /// behind them. A plan that moves pages first waits on the host for what is queued on the stream.
-    template <class Policy>
-    [[nodiscard]] status try_defragment(const Policy& policy, defrag::plan& carried_out,
-                                        const Stream& stream) noexcept
-        requires(has_streams&& defrag_policy<Policy, defrag::state, defrag::plan>) {
-        return defragment_together(policy, carried_out, &stream, self().part());
-    }
-    template <class Policy>
-    [[nodiscard]] status try_defragment(const Policy& policy,
-                                        const Stream& stream) noexcept requires has_streams {
-        defrag::plan moves;
-        return try_defragment(policy, moves, stream);
-    }
-    template <class Policy>
-    void defragment(const Policy& policy, const Stream& stream) requires has_streams {
-        throw_if_failed(try_defragment(policy, stream));
     }
 
     /// The position of each row, by slot, `no_position` where it is dead. Empty until the first eviction:
@@ -108,6 +70,11 @@ class evicting {
     }
 
   private:
+    template <class Policy>
+    status run(const Policy& policy, defrag::plan& moves, const Stream* stream) noexcept {
+        return defragment_together(policy, moves, stream, self().part());
+    }
+
     [[nodiscard]] Tensor& self() noexcept { return static_cast<Tensor&>(*this); }
 
     slot_map slots_;
