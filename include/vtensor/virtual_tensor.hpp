@@ -154,6 +154,12 @@ class virtual_tensor : public detail::eviction_base<virtual_tensor<T, Backend, G
         static_cast<void>(resized(rows, {}));
     }
 
+    /// As `truncate`, but all memory stays mapped for rows to come; `try_trim` gives it back.
+    void cut(std::size_t rows) noexcept {
+        if (rows < rows_)
+            static_cast<void>(resized(rows, {}));
+    }
+
     /// Adds `count` rows at the end: a view of them, to be filled.
     [[nodiscard]] result<tensor_view<T, 2>> try_append(std::size_t count) noexcept {
         if (count > max_rows_ - rows_)
@@ -170,6 +176,8 @@ class virtual_tensor : public detail::eviction_base<virtual_tensor<T, Backend, G
     [[nodiscard]] status try_prepare(std::size_t rows) noexcept {
         if (const status refusal = check(rows); !refusal)
             return refusal;
+        if (const status outcome = this->prepare_slots(rows); !outcome)
+            return outcome;
         return range_->require(pages_of(rows));
     }
     void prepare(std::size_t rows) { throw_if_failed(try_prepare(rows)); }
@@ -181,6 +189,13 @@ class virtual_tensor : public detail::eviction_base<virtual_tensor<T, Backend, G
         return range_->trim(pages_of(rows_));
     }
     void trim() { throw_if_failed(try_trim()); }
+    /// The same, but of what is mapped the first `keep` bytes stay, in whole pages.
+    [[nodiscard]] status try_trim(bytes keep) noexcept {
+        if (const status refusal = check(rows_); !refusal)
+            return refusal;
+        return range_->trim(std::max(pages_of(rows_), pages_for(keep, range_->page_size())));
+    }
+    void trim(bytes keep) { throw_if_failed(try_trim(keep)); }
 
     // ---- rows that queued work may still read ----
     //
@@ -251,6 +266,10 @@ class virtual_tensor : public detail::eviction_base<virtual_tensor<T, Backend, G
     /// Rows that fit into the memory that is mapped now.
     [[nodiscard]] std::size_t mapped_rows() const noexcept {
         return range_ ? std::min(max_rows_, accessible_bytes() / row_bytes()) : 0;
+    }
+    /// Rows that the tensor can grow to without anything that may fail.
+    [[nodiscard]] std::size_t prepared_rows() const noexcept {
+        return std::min(mapped_rows(), this->prepared_slots());
     }
     [[nodiscard]] const row_shape& shape() const noexcept { return shape_; }
     [[nodiscard]] bytes row_bytes() const noexcept { return row_bytes_; }

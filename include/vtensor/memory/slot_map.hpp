@@ -19,7 +19,8 @@
 namespace vtensor {
 
 /// Slot → position. Until the first eviction every row's position is its slot, and the map takes no memory;
-/// then 4 bytes a slot, and as many again from the first defragmentation on. Used by one thread at a time.
+/// then 4 bytes a slot, and as many again from the first growth or defragmentation on. Used by one thread at
+/// a time.
 class slot_map {
   public:
     /// The most positions there are; also the most slots.
@@ -38,15 +39,23 @@ class slot_map {
     // ---- rows come and go at the end ----
 
     /// Room for `rows` rows, so that `resize` cannot fail. `limit_exceeded` where there are no positions left
-    /// for them.
+    /// for them. What `positions()` refers to stays where it is, so that another thread may read it
+    /// meanwhile.
     [[nodiscard]] status prepare(std::size_t rows) noexcept {
         if (rows <= rows_)
             return {};
         if (rows - rows_ > most - next_)
             return error{errc::limit_exceeded, verb::grow, 0, bytes{rows}};
-        if (identity_ || rows <= positions_.capacity())
+        if (rows <= prepared())
             return {};
-        return room(positions_, std::max(rows, 2 * positions_.capacity()), verb::grow);
+        moved_.clear();
+        return room(moved_, std::max(rows, 2 * positions_.capacity()), verb::grow);
+    }
+    /// How many rows `resize` cannot fail with.
+    [[nodiscard]] std::size_t prepared() const noexcept {
+        const std::size_t nameable = rows_ + (most - next_);
+        const std::size_t room = std::max(positions_.capacity(), moved_.capacity());
+        return identity_ ? nameable : std::min(nameable, room);
     }
     /// Rows that are added continue with the next position. Rows that are removed take their positions along
     /// where they are the newest, so that a sequence that is taken back continues where it was.
@@ -58,6 +67,26 @@ class slot_map {
         } else if (rows < rows_) {
             cut(rows);
         }
+    }
+    /// Rows at position `first` and later are no more: cut off, or dead where one that stays lies behind
+    /// them. Dead rows at the end are cut off too. The next position is `first`. O(rows) after an eviction.
+    void take_back(position_type first) noexcept {
+        if (first >= next_)
+            return;
+        if (identity_ || first == 0) {
+            resize(first);
+            return;
+        }
+        for (position_type& at : positions_) {
+            if (at == no_position || at < first)
+                continue;
+            at = no_position;
+            --live_;
+        }
+        while (!positions_.empty() && positions_.back() == no_position)
+            positions_.pop_back();
+        rows_ = positions_.size();
+        next_ = first;
     }
     /// No rows, and none ever: the next position is 0.
     void clear() noexcept {
@@ -162,6 +191,10 @@ class slot_map {
     void extend(std::size_t rows) noexcept {
         const std::size_t added = rows - rows_;
         if (!identity_) {
+            if (rows > positions_.capacity()) { // `prepare` made the room there
+                moved_.assign(positions_.begin(), positions_.end());
+                positions_.swap(moved_);
+            }
             positions_.resize(rows);
             std::iota(positions_.begin() + static_cast<std::ptrdiff_t>(rows_), positions_.end(), next_);
         }
@@ -237,7 +270,8 @@ class slot_map {
     }
 
     std::vector<position_type> positions_;
-    std::vector<position_type> moved_; ///< what `rearrange` worked out
+    std::vector<position_type>
+        moved_; ///< what `rearrange` worked out; between two of them, room to grow into
     std::size_t rows_ = 0;
     std::size_t live_ = 0;
     position_type next_ = 0;

@@ -11,6 +11,7 @@
 #include <vtensor/tensor/together.hpp>
 
 #include <cstddef>
+#include <limits>
 #include <span>
 #include <utility>
 
@@ -52,6 +53,14 @@ class evicting : public defragmenting<evicting<Tensor, Stream>, Stream> {
     /// later one stays.
     [[nodiscard]] position_type next_position() const noexcept { return slots_.next(); }
 
+    /// Forgets the rows at position `first` and later, and dead rows behind the last one that stays. The next
+    /// row has position `first`. All memory stays mapped for rows to come. O(rows) after an eviction.
+    void take_back(position_type first) noexcept {
+        const auto here = self().part();
+        here.slots->take_back(first);
+        *here.rows = here.slots->rows();
+    }
+
   protected:
     evicting() = default;
     evicting(evicting&& other) noexcept : slots_{std::exchange(other.slots_, {})} {}
@@ -63,6 +72,7 @@ class evicting : public defragmenting<evicting<Tensor, Stream>, Stream> {
 
     /// Room for the slots of `rows` rows, so that `resize_slots` cannot fail.
     [[nodiscard]] status prepare_slots(std::size_t rows) noexcept { return slots_.prepare(rows); }
+    [[nodiscard]] std::size_t prepared_slots() const noexcept { return slots_.prepared(); }
     void resize_slots(std::size_t rows) noexcept { slots_.resize(rows); }
     [[nodiscard]] slot_map& slots() noexcept { return slots_; }
     [[nodiscard]] bool verify_slots(std::size_t rows) const noexcept {
@@ -84,6 +94,9 @@ class evicting : public defragmenting<evicting<Tensor, Stream>, Stream> {
 class not_evicting {
   protected:
     [[nodiscard]] static constexpr status prepare_slots(std::size_t) noexcept { return {}; }
+    [[nodiscard]] static constexpr std::size_t prepared_slots() noexcept {
+        return std::numeric_limits<std::size_t>::max();
+    }
     static constexpr void resize_slots(std::size_t) noexcept {}
     [[nodiscard]] static constexpr bool verify_slots(std::size_t) noexcept { return true; }
 };

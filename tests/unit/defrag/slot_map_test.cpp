@@ -135,3 +135,50 @@ TEST_CASE("positions do not wrap around") {
     CHECK(outcome.error().where == verb::grow);
     CHECK(map.rows() == 2);
 }
+
+TEST_CASE("taking back to a position forgets newer rows, wherever they lie, and dead ones at the end") {
+    slot_map map = map_of(6);
+    map.take_back(6);
+    CHECK(map.rows() == 6);
+    map.take_back(4); // nothing was evicted: as cutting
+    CHECK(map.rows() == 4);
+    CHECK(map.next() == 4);
+    CHECK(map.positions().empty());
+    REQUIRE(map.prepare(6));
+    map.resize(6);
+    REQUIRE(evict(map, {0, 2, 5}));
+    const defrag::plan newest_first{.blocks = {}, .rows = {{5, 1, 1}}, .rows_after = 3, .block_rows = 0};
+    REQUIRE(map.rearrange(newest_first));
+    map.commit(3);
+    REQUIRE(positions(map) == std::vector<position_type>{0, 5, 2});
+    map.take_back(5); // in the middle: its slot is dead
+    CHECK(positions(map) == std::vector<position_type>{0, dead, 2});
+    CHECK(map.live() == 2);
+    CHECK(map.next() == 5);
+    CHECK(map.verify());
+    map.take_back(2); // at the end, and the dead one before it goes with it
+    CHECK(positions(map) == std::vector<position_type>{0});
+    CHECK(map.next() == 2);
+    CHECK(map.verify());
+    map.take_back(0);
+    CHECK(map.next() == 0);
+    CHECK(map.positions().empty());
+    CHECK(map.verify());
+}
+
+TEST_CASE("making room leaves the positions where another thread reads them, until rows are added") {
+    slot_map map = map_of(100);
+    CHECK(map.prepared() == slot_map::most);
+    REQUIRE(evict(map, {1, 50, 99}));
+    const auto* const there = map.positions().data();
+    REQUIRE(map.prepare(1000));
+    CHECK(map.prepared() >= 1000);
+    CHECK(map.positions().data() == there);
+    CHECK(map.positions()[50] == 50);
+    map.resize(101);
+    CHECK(map.position(50) == 50);
+    CHECK(map.position(51) == dead);
+    CHECK(map.position(100) == 100);
+    CHECK(map.prepared() >= 1000);
+    CHECK(map.verify());
+}

@@ -392,3 +392,28 @@ TEST_CASE("tensors on one pool share its limit and its freed chunks") {
     CHECK(mapped_pages(keys) == 1);
     CHECK(mapped_pages(values) == 5);
 }
+
+TEST_CASE("cutting rows keeps their memory, and trimming to so many bytes keeps the pages that hold them") {
+    host_backend backend;
+    pool_type pool{backend};
+    tensor keys{pool, {row_floats}, 100}; // four rows a page
+    keys.prepare(40);
+    keys.resize(30);
+    CHECK(keys.prepared_rows() == 40);
+    keys.cut(5);
+    CHECK(keys.rows() == 5);
+    CHECK(mapped_pages(keys) == 10);
+    keys.cut(6); // not more rows than there are
+    CHECK(keys.rows() == 5);
+    keys.trim(7 * 4_KiB + 1_B);
+    CHECK(mapped_pages(keys) == 8);
+    CHECK(keys.prepared_rows() == 32);
+    keys.trim(9 * 4_KiB); // maps nothing
+    CHECK(mapped_pages(keys) == 8);
+    keys.trim(1_B); // the rows stay
+    CHECK(mapped_pages(keys) == 2);
+    CHECK(keys.prepared_rows() == 8);
+    const tensor moved = std::move(keys);
+    CHECK(keys.try_trim(1_B).code() == errc::invalid_argument);
+    CHECK(keys.prepared_rows() == 0);
+}
