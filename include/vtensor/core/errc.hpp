@@ -37,6 +37,8 @@ enum class errc : std::uint8_t {
     disconnected,      ///< the other process has gone, or never was there
     timed_out,         ///< the other process did not do its part in time
     not_finite,        ///< a score is infinite or not a number
+    not_found,         ///< what was named is not there, or no longer
+    busy,              ///< another user of the same thing still needs it as it is
     native_failure,    ///< anything else the system or the driver said; see `error::native`
 };
 
@@ -75,6 +77,10 @@ enum class verb : std::uint8_t {
     choose,
     evict,
     defragment,
+    insert,
+    remove,
+    lock,
+    unlock,
     measure,
 };
 
@@ -141,6 +147,10 @@ struct error {
         return "timed_out";
     case errc::not_finite:
         return "not_finite";
+    case errc::not_found:
+        return "not_found";
+    case errc::busy:
+        return "busy";
     case errc::native_failure:
         return "native_failure";
     }
@@ -214,6 +224,14 @@ struct error {
         return "evict";
     case verb::defragment:
         return "defragment";
+    case verb::insert:
+        return "insert";
+    case verb::remove:
+        return "remove";
+    case verb::lock:
+        return "lock";
+    case verb::unlock:
+        return "unlock";
     case verb::measure:
         return "measure";
     }
@@ -267,6 +285,10 @@ struct error {
         return "the other process did not answer in time";
     case errc::not_finite:
         return "a score is infinite or not a number";
+    case errc::not_found:
+        return "what was named is not there, or no longer";
+    case errc::busy:
+        return "another user still needs it as it is; try again when he has let go";
     case errc::native_failure:
         return "the system refused";
     }
