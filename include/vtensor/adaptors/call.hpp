@@ -3,7 +3,7 @@
 // What an adaptor sees of one call of a verb, and sets of verbs to choose calls by. Plain values.
 #pragma once
 
-#include <vtensor/core/errc.hpp>
+#include <vtensor/core/concepts.hpp>
 
 #include <cstddef>
 #include <cstdint>
@@ -11,11 +11,16 @@
 
 namespace vtensor::adaptors {
 
-/// One call of a backend's verb. The queries (`granularity`, `can_alias`, ...) are no calls.
+/// One call of a backend's verb. The queries (`granularity`, `can_alias`, ...) are no calls. What the backend
+/// answers, the address of `reserve` and the number of a new chunk, is there once the call has succeeded.
 struct call {
     verb what = verb::none;
     address where{}; ///< the first address concerned; null for a verb that takes none
     bytes size{};    ///< bytes asked for, or of the chunk; 0 where no size is known
+    /// The chunk concerned: 1 for the first that was created or imported through this adaptor, 2 for the
+    /// next. No number is given twice, though handles are; 0 for a verb without a chunk, or an unknown one.
+    std::uint64_t chunk = 0;
+    access_mode allowed = access_mode::none; ///< what an access verb allows
 };
 
 /// How many values `verb` has for backends, `none` included: they are the first ones.

@@ -43,14 +43,15 @@ class chrome_trace_sink {
         const long long start = nanoseconds(event.start - origin_);
         const long long duration = nanoseconds(event.duration);
         // Microseconds, put together from integers: the decimal point of printf depends on the locale.
-        note(std::fprintf(file_,
-                          "{\"name\":\"%.*s\",\"cat\":\"vtensor\",\"ph\":\"X\",\"pid\":1,\"tid\":%zu,"
-                          "\"ts\":%lld.%03lld,\"dur\":%lld.%03lld,"
-                          "\"args\":{\"address\":\"0x%zx\",\"bytes\":%zu,\"outcome\":\"%.*s\"}},\n",
-                          static_cast<int>(what.size()), what.data(), number_of(event.thread), start / 1000,
-                          start % 1000, duration / 1000, duration % 1000,
-                          static_cast<std::size_t>(event.where.value()), event.size.count(),
-                          static_cast<int>(outcome.size()), outcome.data()));
+        note(std::fprintf(
+            file_,
+            "{\"name\":\"%.*s\",\"cat\":\"vtensor\",\"ph\":\"X\",\"pid\":1,\"tid\":%zu,"
+            "\"ts\":%lld.%03lld,\"dur\":%lld.%03lld,"
+            "\"args\":{\"address\":\"0x%zx\",\"bytes\":%zu,\"chunk\":%llu,\"outcome\":\"%.*s\"}},\n",
+            static_cast<int>(what.size()), what.data(), number_of(event.thread), start / 1000, start % 1000,
+            duration / 1000, duration % 1000, static_cast<std::size_t>(event.where.value()),
+            event.size.count(), static_cast<unsigned long long>(event.chunk),
+            static_cast<int>(outcome.size()), outcome.data()));
     }
 
     /// Completes the file. `native_failure` where any write failed, this one or an earlier one.

@@ -4,11 +4,12 @@
 // writes a file is in chrome_trace_sink.hpp.
 #pragma once
 
-#include <vtensor/core/errc.hpp>
+#include <vtensor/core/concepts.hpp>
 
 #include <chrono>
 #include <concepts>
 #include <cstddef>
+#include <cstdint>
 #include <mutex>
 #include <new>
 #include <thread>
@@ -17,11 +18,14 @@
 
 namespace vtensor::adaptors {
 
-/// One call of a verb, after it returned.
+/// One call of a verb, after it returned: of `reserve` the address that was reserved, of `create` the number
+/// that the chunk goes by from now on; see call.hpp.
 struct trace_event {
     verb what = verb::none;
     address where{};
     bytes size{};
+    std::uint64_t chunk = 0;
+    access_mode allowed = access_mode::none;
     errc outcome = errc::ok;
     std::chrono::steady_clock::time_point start{};
     std::chrono::steady_clock::duration duration{};

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tells a sink of every call that passes through to a backend: what, where, how much, how it ended, when, how
-// long, and on which thread. It changes no outcome.
+// Tells a sink of every call that passes through to a backend: what, where, how much, which chunk, how it
+// ended, when, how long, and on which thread. It changes no outcome.
 #pragma once
 
 #include <vtensor/adaptors/call.hpp>
@@ -31,8 +31,8 @@ class tracing : public detail::forwarding<Upstream, tracing<Upstream, Sink>> {
         const auto start = std::chrono::steady_clock::now();
         auto outcome = next();
         const auto end = std::chrono::steady_clock::now();
-        sink_->record(trace_event{seen.what, seen.where, seen.size, outcome.code(), start, end - start,
-                                  std::this_thread::get_id()});
+        sink_->record(trace_event{seen.what, seen.where, seen.size, seen.chunk, seen.allowed, outcome.code(),
+                                  start, end - start, std::this_thread::get_id()});
         return outcome;
     }
 

@@ -6,6 +6,7 @@
 
 #include <vtensor/adaptors/chrome_trace_sink.hpp>
 #include <vtensor/adaptors/tracing.hpp>
+#include <vtensor/backends/host.hpp>
 
 #include <nlohmann/json.hpp>
 
@@ -75,6 +76,52 @@ TEST_CASE("tracing tells what, where, how much, how it ended, when, how long and
     CHECK(sink.events().empty());
 }
 
+TEST_CASE("tracing tells which chunk, which access, and where a reservation came to lie") {
+    host_backend memory;
+    adaptors::memory_sink sink;
+    adaptors::tracing traced{memory, sink};
+    const bytes page = traced.granularity();
+    const address where = *traced.reserve(2 * page, 0_B);
+    const auto first = *traced.create(page);
+    const auto second = *traced.create(page);
+    CHECK(traced.map(where, second).ok());
+    CHECK(traced.map(where + page, first).ok());
+    CHECK(traced.set_access(where, 2 * page, access_mode::read).ok());
+    CHECK_FALSE(traced.map(where, first).ok());
+    CHECK(traced.unmap(where, 2 * page).ok());
+    CHECK(traced.destroy(first).ok());
+    const auto third = *traced.create(page); // perhaps with the first one's handle
+    CHECK(traced.destroy(third).ok());
+    CHECK_FALSE(traced.destroy(third).ok());
+    CHECK(traced.destroy(second).ok());
+    CHECK(traced.release(where, 2 * page).ok());
+
+    const auto events = sink.events();
+    std::vector<std::uint64_t> chunks;
+    for (const adaptors::trace_event& event : events) {
+        chunks.push_back(event.chunk);
+        CHECK(event.allowed == (event.what == verb::set_access ? access_mode::read : access_mode::none));
+    }
+    CHECK(chunks == std::vector<std::uint64_t>{0, 1, 2, 2, 1, 0, 1, 0, 1, 3, 3, 0, 2, 0});
+    REQUIRE_FALSE(events.empty());
+    CHECK(events.front().what == verb::reserve);
+    CHECK(events.front().where == where);
+}
+
+TEST_CASE("a call that failed has no address and no chunk of its own to tell of") {
+    fake_device device;
+    adaptors::memory_sink sink;
+    adaptors::tracing traced{device, sink};
+    device.break_down(error{errc::out_of_memory, verb::create, 0, 64_KiB});
+    CHECK_FALSE(traced.create(64_KiB).ok());
+    CHECK_FALSE(traced.reserve(64_KiB, 0_B).ok());
+    for (const adaptors::trace_event& event : sink.events()) {
+        CHECK(event.chunk == 0);
+        CHECK(event.where.is_null());
+    }
+    CHECK(sink.events().size() == 2);
+}
+
 TEST_CASE("the memory sink keeps every event of several threads") {
     fake_device device;
     adaptors::memory_sink sink;
@@ -126,6 +173,7 @@ TEST_CASE("the Chrome trace is valid JSON once it is closed") {
     CHECK(trace[0].at("args").at("bytes") == 131072);
     CHECK(trace[1].at("name") == "map");
     CHECK(trace[1].at("args").at("address") == "0x7f0000001000");
+    CHECK(trace[1].at("args").at("chunk") == 1);
     CHECK(trace[1].at("args").at("outcome") == "ok");
     CHECK(trace[3].at("args").at("outcome") == "unknown_chunk");
     CHECK(trace[0].at("tid") == trace[1].at("tid"));

@@ -10,6 +10,7 @@
 #include <vtensor/adaptors/detail/forwarding_refinements.hpp>
 #include <vtensor/core/concepts.hpp>
 
+#include <cstdint>
 #include <mutex>
 
 namespace vtensor::adaptors::detail {
@@ -46,31 +47,38 @@ class forwarding : public stream_verbs<Upstream, Adaptor>,
     // ---- verbs ----
 
     [[nodiscard]] result<address> reserve(bytes size, bytes align) noexcept {
-        return through({verb::reserve, {}, size}, [&] { return upstream_->reserve(size, align); });
+        call seen{verb::reserve, {}, size};
+        return through(seen, [&] {
+            auto reserved = upstream_->reserve(size, align);
+            if (reserved)
+                seen.where = *reserved;
+            return reserved;
+        });
     }
     [[nodiscard]] status release(address where, bytes size) noexcept {
         return through({verb::release, where, size}, [&] { return upstream_->release(where, size); });
     }
     [[nodiscard]] result<chunk_type> create(bytes size) noexcept {
-        return through({verb::create, {}, size}, [&]() -> result<chunk_type> {
+        call seen{verb::create, {}, size};
+        return through(seen, [&]() -> result<chunk_type> {
             const std::lock_guard lock{mutex_};
-            return remember(upstream_->create(size), verb::create, size);
+            return remember(upstream_->create(size), seen);
         });
     }
     [[nodiscard]] status destroy(chunk_type chunk) noexcept {
-        return through({verb::destroy, {}, size_of(chunk)}, [&] {
+        return through(with_chunk(verb::destroy, {}, chunk), [&] {
             const std::lock_guard lock{mutex_};
             const status outcome = upstream_->destroy(chunk);
             if (outcome)
-                sizes_.remove(chunk);
+                known_.remove(chunk);
             return outcome;
         });
     }
     [[nodiscard]] status map(address where, chunk_type chunk) noexcept {
-        return through({verb::map, where, size_of(chunk)}, [&] { return upstream_->map(where, chunk); });
+        return through(with_chunk(verb::map, where, chunk), [&] { return upstream_->map(where, chunk); });
     }
     [[nodiscard]] status set_access(address where, bytes size, access_mode allowed) noexcept {
-        return through({verb::set_access, where, size},
+        return through({verb::set_access, where, size, 0, allowed},
                        [&] { return upstream_->set_access(where, size, allowed); });
     }
     [[nodiscard]] status unmap(address where, bytes size) noexcept {
@@ -84,29 +92,40 @@ class forwarding : public stream_verbs<Upstream, Adaptor>,
   private:
     friend class export_verbs<Upstream, Adaptor>;
 
+    /// `seen` may be written to by `next`, which has what the backend answered.
     template <class Next>
     auto through(const call& seen, Next next) noexcept {
         return around_access::around(static_cast<Adaptor&>(*this), seen, next);
     }
 
-    [[nodiscard]] bytes size_of(const chunk_type& chunk) const noexcept {
+    /// What is known of a chunk: its size, and its number among those of this adaptor.
+    struct chunk_facts {
+        bytes size{};
+        std::uint64_t number = 0;
+    };
+
+    [[nodiscard]] call with_chunk(verb what, address where, const chunk_type& chunk) const noexcept {
         const std::lock_guard lock{mutex_};
-        const bytes* const known = sizes_.find(chunk);
-        return known != nullptr ? *known : bytes{0};
+        const chunk_facts* const known = known_.find(chunk);
+        return known != nullptr ? call{what, where, known->size, known->number} : call{what, where};
     }
 
     /// Enters a new chunk; where there is no room to do so the chunk is given back. The mutex is held.
-    result<chunk_type> remember(result<chunk_type> made, verb what, bytes size) noexcept {
-        if (made && !sizes_.add(*made, size)) {
+    result<chunk_type> remember(result<chunk_type> made, call& seen) noexcept {
+        if (!made)
+            return made;
+        if (!known_.add(*made, chunk_facts{seen.size, last_number_ + 1})) {
             static_cast<void>(upstream_->destroy(*made));
-            return error{errc::out_of_memory, what, 0, size};
+            return error{errc::out_of_memory, seen.what, 0, seen.size};
         }
+        seen.chunk = ++last_number_;
         return made;
     }
 
     Upstream* upstream_;
-    mutable std::mutex mutex_; ///< guards `sizes_`
-    chunk_table<chunk_type, bytes> sizes_;
+    mutable std::mutex mutex_; ///< guards what is below
+    chunk_table<chunk_type, chunk_facts> known_;
+    std::uint64_t last_number_ = 0;
 };
 
 } // namespace vtensor::adaptors::detail

@@ -80,15 +80,15 @@ class export_verbs<Upstream, Adaptor> {
         return static_cast<const Adaptor&>(*this).upstream().can_export();
     }
     [[nodiscard]] result<os_handle_type> export_chunk(typename Upstream::chunk_type chunk) noexcept {
-        return self().through({verb::export_chunk, {}, self().size_of(chunk)},
+        return self().through(self().with_chunk(verb::export_chunk, {}, chunk),
                               [&] { return self().upstream().export_chunk(chunk); });
     }
     [[nodiscard]] result<typename Upstream::chunk_type> import_chunk(os_handle_type handle,
                                                                      bytes size) noexcept {
-        return self().through({verb::import_chunk, {}, size}, [&] {
+        call seen{verb::import_chunk, {}, size};
+        return self().through(seen, [&] {
             const std::lock_guard lock{self().mutex_};
-            return self().remember(self().upstream().import_chunk(std::move(handle), size),
-                                   verb::import_chunk, size);
+            return self().remember(self().upstream().import_chunk(std::move(handle), size), seen);
         });
     }
 
@@ -116,8 +116,8 @@ class peer_verbs<Upstream, Adaptor> {
         const auto next = [&] {
             return static_cast<Adaptor&>(*this).upstream().set_peer_access(where, size, allowed, device);
         };
-        return around_access::around(static_cast<Adaptor&>(*this), {verb::set_peer_access, where, size},
-                                     next);
+        return around_access::around(static_cast<Adaptor&>(*this),
+                                     {verb::set_peer_access, where, size, 0, allowed}, next);
     }
 };
 
