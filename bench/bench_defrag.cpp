@@ -8,8 +8,10 @@
 // (read once, written once) by the time of the call, planning and book-keeping included, on a tensor whose
 // growth policy keeps its pages, so that none is unmapped; "unmapping" is what giving them back takes then.
 // "row moves" is the same for the moves alone. The limit of both is one memcpy of as many bytes in the same
-// memory, in the same round. Before each, other memory is written, so that nothing of the tensor is in a
-// cache. Times are processor times of the thread, kernel included.
+// memory, in the same round; "reading" is what remains of it where the rows that move are only read, each
+// line asked for ahead: scattered rows cannot be moved faster than that. Before each, other memory is
+// written, so that nothing of the tensor is in a cache. Times are processor times of the thread, kernel
+// included.
 #include "support/bench_report.hpp"
 
 #include <vtensor/backends/host.hpp>
@@ -94,9 +96,12 @@ struct scene {
     std::vector<std::byte> other;
     defrag::plan plan; ///< used again, as a caller does
 
-    /// All rows are there and were written, and lie in no cache.
+    /// All rows are there and were written, and lie in no cache. Chunks that changed places go back to the
+    /// backend first: no policy begins with neighbours that another one has parted.
     void fill(int value) {
         tensor.resize(0);
+        if (!plan.blocks.empty())
+            throw_if_failed(pool.trim());
         tensor.resize(tensor.max_rows());
         std::memset(tensor.data(), value, tensor_size.count());
         std::memset(other.data(), value, other.size());
@@ -147,6 +152,31 @@ struct scene {
         return seconds_since(start);
     }
 
+    /// Seconds of reading the rows that compaction moves.
+    double read_rows() {
+        fill(2);
+        tensor.evict(kept);
+        const defrag::state now{tensor.positions(), tensor.rows(), tensor.row_bytes()};
+        throw_if_failed(defrag::compact{}.plan(now, plan));
+        const std::size_t row = tensor.row_bytes().count();
+        const auto start = bench::thread_clock::now();
+        detail::rows_ahead coming{tensor.data(), row, plan.rows};
+        coming.ask(6144);
+        std::uint64_t sum = 0;
+        for (const defrag::row_move& one : plan.rows) {
+            coming.ask(one.count * row);
+            const std::byte* const from = tensor.data() + one.from * row;
+            for (std::size_t offset = 0; offset < one.count * row; offset += sizeof sum) {
+                std::uint64_t part = 0;
+                std::memcpy(&part, from + offset, sizeof part);
+                sum += part;
+            }
+        }
+        const double spent = seconds_since(start);
+        bench::keep(sum);
+        return spent;
+    }
+
     /// Bytes a second of a memcpy of `size` bytes from one half of the tensor to the other.
     double copy(std::size_t size) {
         fill(3);
@@ -169,6 +199,8 @@ void measure(bench::report& report, bytes page, bytes row, pattern way) {
     std::vector<double> share;
     std::vector<double> rows_alone;
     std::vector<double> share_alone;
+    std::vector<double> reading;
+    std::vector<double> share_read;
     std::vector<double> beside;
     for (std::size_t round = 0; round <= repeats; ++round) {
         if (round == 1) { // the first round only warms up
@@ -176,6 +208,7 @@ void measure(bench::report& report, bytes page, bytes row, pattern way) {
             plain.clear();
             moving.clear();
             rows_alone.clear();
+            reading.clear();
             unmapping.clear();
         }
         const auto [moved, unmapped] = now.move();
@@ -183,6 +216,7 @@ void measure(bench::report& report, bytes page, bytes row, pattern way) {
         unmapping.push_back(unmapped);
         plain.push_back(now.copy((now.tensor.row_bytes() * now.plan.rows_copied()).count()));
         rows_alone.push_back(now.move_rows());
+        reading.push_back(now.read_rows());
         now.run(defrag::compact{}, found[0]);
         now.run(defrag::swap_with_last{}, found[1]);
         now.run(defrag::remap{}, found[2]);
@@ -191,6 +225,7 @@ void measure(bench::report& report, bytes page, bytes row, pattern way) {
     for (std::size_t round = 0; round < repeats; ++round) {
         share.push_back(found[0].copied / moving[round] / plain[round]);
         share_alone.push_back(found[0].copied / rows_alone[round] / plain[round]);
+        share_read.push_back(found[0].copied / reading[round] / plain[round]);
         double best = found[0].whole[round];
         for (const std::size_t other : {1u, 2u}) {
             if (found[other].mapped <= found[3].mapped)
@@ -214,6 +249,7 @@ void measure(bench::report& report, bytes page, bytes row, pattern way) {
                     .spread = ratio.spread(),
                     .repeats = repeats});
     };
+    add_bandwidth("reading (compact)", reading, share_read);
     add_bandwidth("row moves (compact)", rows_alone, share_alone);
     add_bandwidth("moving (compact)", moving, share);
     const bench::samples tail{unmapping};

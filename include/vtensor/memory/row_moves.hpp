@@ -6,6 +6,7 @@
 
 #include <vtensor/core/concepts.hpp>
 #include <vtensor/core/defrag_plan.hpp>
+#include <vtensor/memory/streamed_rows.hpp>
 
 #include <algorithm>
 #include <cstddef>
@@ -14,20 +15,31 @@
 
 namespace vtensor::detail {
 
-/// Done when it returns. The rows that come next are asked of memory ahead: scattered rows are no stream that
-/// a processor foresees.
+/// Whether the moves copy more than the caches of a core hold, so that what is written would push out what is
+/// needed next.
+[[nodiscard]] inline bool exceed_caches(bytes row, std::span<const defrag::row_move> moves) noexcept {
+    constexpr std::size_t enough = std::size_t{4} << 20;
+    std::size_t rows = 0;
+    for (const defrag::row_move& move : moves) {
+        rows += move.count;
+        if (rows * row.count() >= enough)
+            return true;
+    }
+    return false;
+}
+
+/// Done when it returns. Little is moved through the caches: asked of memory a few moves ahead.
 inline void move_rows(std::byte* start, bytes row, std::span<const defrag::row_move> moves) noexcept {
+    if (are_streamable(start, row) && exceed_caches(row, moves))
+        return stream_rows(start, row, moves);
     constexpr std::size_t ahead = 12;
-    constexpr std::size_t line = 64;
     constexpr std::size_t most_lines = 16; // a longer run is foreseen by the processor
     const std::size_t size = row.count();
     for (std::size_t index = 0; index < moves.size(); ++index) {
         if (index + ahead < moves.size()) {
             const defrag::row_move& later = moves[index + ahead];
-            const std::byte* const first = start + later.from * size;
-            const std::size_t lines = std::min(most_lines, (later.count * size + line - 1) / line);
-            for (std::size_t offset = 0; offset < lines; ++offset)
-                __builtin_prefetch(first + offset * line);
+            rows_ahead{start, size, {&later, 1}}.ask(
+                std::min(most_lines * rows_ahead::line, later.count * size));
         }
         const defrag::row_move& move = moves[index];
         std::memmove(start + move.to * size, start + move.from * size, move.count * size);
