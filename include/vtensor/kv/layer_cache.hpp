@@ -8,6 +8,7 @@
 #include <vtensor/core/concepts.hpp>
 #include <vtensor/core/defrag_plan.hpp>
 #include <vtensor/kv/layer_shape.hpp>
+#include <vtensor/kv/surplus.hpp>
 #include <vtensor/policy/defrag.hpp>
 #include <vtensor/policy/eviction/kept_rows.hpp>
 
@@ -18,22 +19,32 @@
 namespace vtensor::kv {
 
 /// Every KV head has rows of its own number, a key and a value each, and positions. All verbs change nothing
-/// when they fail, except that `try_defragment` moves head by head: of each head everything or nothing.
+/// when they fail, except that `try_defragment` moves head by head: of each head everything or nothing; and
+/// `try_trim`, which keeps what it unmapped before.
 ///
-/// | expression | meaning |
-/// | --- | --- |
-/// | `try_append(n)` | n more rows at the end of every head, at the next positions; their content is
-/// unspecified | | `remove_last(n)` | takes the n rows that were appended last back from every head; cannot
-/// fail | | `keys(h)`, `values(h)` | the rows of a head, [slot, width]; valid until rows are added or moved |
-/// | `positions(h)` | by slot, `no_position` where dead; empty: the position of a row is its slot |
-/// | `describe(heads)` | what attention reads, one entry a head |
-/// | `try_evict(kept, layer)` | in every head all rows die but those that `kept` has for that layer |
-/// | `try_defragment(policy, plans)` | brings the live rows of every head together; `plans`, one a head,
-/// receives the moves |
+/// - `keys(h)`, `values(h)`: the rows of a head, [slot, width]; valid until rows are added or moved.
+/// - `positions(h)`: by slot, `no_position` where dead; empty: the position of a row is its slot.
+/// - `describe(heads)`: what attention reads, one entry a head.
+/// - `try_append(n)`: n more rows at the end of every head, at the next positions; their content is
+///   unspecified.
+/// - `remove_last(n)`: takes the n rows that were appended last back from every head; cannot fail.
+/// - `take_back(p)`: forgets the rows at position p and later; cannot fail, and unmaps nothing. Rows that
+/// were
+///   moved behind others leave a dead slot.
+/// - `try_prepare(n, surplus)`: memory and book-keeping for n more rows, without adding them. Moves nothing,
+///   so that another thread may read rows and positions meanwhile. `undo_prepare()`, directly after it, takes
+///   back what it mapped.
+/// - `prepared()`: how many rows `try_append` cannot fail with, one by one or together. O(heads).
+/// - `try_trim(n)`: unmaps what n more rows would not need. Rows may move.
+/// - `try_evict(kept, layer)`: in every head all rows die but those that `kept` has for that layer.
+///   `try_prepare_eviction`, directly before it, says whether it may, so that it cannot fail.
+/// - `try_defragment(policy, plans)`: brings the live rows of every head together; `plans`, one a head,
+///   receives the moves.
 template <class C>
 concept layer_cache = attention::attention_element<typename C::value_type> && std::movable<C> &&
-    requires(C& cache, const C& constant, std::size_t number, const eviction::kept_rows& kept,
-             std::span<attention::kv_head<typename C::value_type>> heads, std::span<defrag::plan> plans) {
+    requires(C& cache, const C& constant, std::size_t number, position_type position, surplus with,
+             const eviction::kept_rows& kept, std::span<attention::kv_head<typename C::value_type>> heads,
+             std::span<defrag::plan> plans) {
     { constant.shape() }
     noexcept->std::same_as<const layer_shape&>;
     { constant.rows(number) }
@@ -52,7 +63,19 @@ concept layer_cache = attention::attention_element<typename C::value_type> && st
     noexcept->std::same_as<status>;
     { cache.remove_last(number) }
     noexcept->std::same_as<void>;
+    { cache.take_back(position) }
+    noexcept->std::same_as<void>;
+    { cache.try_prepare(number, with) }
+    noexcept->std::same_as<status>;
+    { cache.undo_prepare() }
+    noexcept->std::same_as<void>;
+    { constant.prepared() }
+    noexcept->std::same_as<std::size_t>;
+    { cache.try_trim(number) }
+    noexcept->std::same_as<status>;
     { constant.describe(heads) }
+    noexcept->std::same_as<status>;
+    { cache.try_prepare_eviction(kept, number) }
     noexcept->std::same_as<status>;
     { cache.try_evict(kept, number) }
     noexcept->std::same_as<status>;

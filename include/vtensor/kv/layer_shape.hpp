@@ -28,6 +28,7 @@ struct layer_figures {
     bytes used{};              ///< keys and values of the live rows
     bytes mapped{};            ///< physical memory
     bytes reserved{};          ///< addresses
+    bytes part_pages{};        ///< of `mapped`: what rows leave free of the last page of each tensor
 };
 
 } // namespace vtensor::kv

@@ -8,6 +8,8 @@
 #include <vtensor/core/concepts.hpp>
 #include <vtensor/kv/detail/shared_tensors.hpp>
 #include <vtensor/kv/layer_cache.hpp>
+#include <vtensor/kv/packed_room.hpp>
+#include <vtensor/kv/surplus.hpp>
 
 #include <algorithm>
 #include <cstddef>
@@ -17,18 +19,6 @@
 #include <vector>
 
 namespace vtensor::kv {
-
-/// How much room every head of a `packed_cache` has behind its rows when the heads are laid out.
-struct packed_room {
-    std::size_t least = 32; ///< rows
-    std::size_t share = 8;  ///< beyond that, one for every `share` rows; 0: none
-
-    /// Rows that a head of `rows` rows gets, of at most `most`.
-    [[nodiscard]] constexpr std::size_t around(std::size_t rows, std::size_t most) const noexcept {
-        const std::size_t room = std::max(least, share == 0 ? 0 : rows / share);
-        return room >= most - rows ? most : rows + room;
-    }
-};
 
 /// See `layer_cache`. Appending writes one row of every head; where a head has no room left the heads are
 /// laid out anew, which moves all behind it: rows / share rows for each token that is appended, in the long
@@ -75,17 +65,14 @@ class packed_cache
     /// O(heads) where every head has room, else O(rows + pages mapped).
     [[nodiscard]] status try_append(std::size_t count) noexcept {
         if (count > shape_.max_rows - slots_.longest())
-            return error{errc::limit_exceeded, verb::grow, 0, base::row_bytes() * count};
+            return base::too_long(count);
         if (const status outcome = slots_.prepare(count); !outcome)
             return outcome;
         bool fits = true;
         wanted_[0] = 0;
         for (std::size_t head = 0; head < slots_.count(); ++head) {
-            const std::size_t needed = base::rows(head) + count;
-            const bool has_room = needed <= place_of(head);
-            fits = fits && has_room;
-            wanted_[head + 1] =
-                wanted_[head] + (has_room ? place_of(head) : room_.around(needed, shape_.max_rows));
+            fits = fits && base::rows(head) + count <= place_of(head);
+            wanted_[head + 1] = wanted_[head] + place_for(head, count);
         }
         if (!fits) {
             if (const status outcome = base::grow_to(wanted_.back()); !outcome)
@@ -100,14 +87,47 @@ class packed_cache
     /// No row may have been evicted or moved since they were appended. The memory stays, as room.
     void remove_last(std::size_t count) noexcept { slots_.remove_last(count); }
 
+    /// Maps memory for the heads laid out anew, where a head has no room; nothing is moved yet.
+    [[nodiscard]] status try_prepare(std::size_t count, surplus with = surplus::by_policy) noexcept {
+        if (count > shape_.max_rows - slots_.longest())
+            return base::too_long(count);
+        if (const status outcome = slots_.prepare(count); !outcome)
+            return outcome;
+        return base::prepare_rows(rows_with(count), with);
+    }
+    /// O(heads · log rows): appending one by one never lays out more than appending all at once.
+    [[nodiscard]] std::size_t prepared() const noexcept {
+        const std::size_t there = base::prepared_rows();
+        std::size_t most = std::min(shape_.max_rows - slots_.longest(), slots_.prepared());
+        for (std::size_t least = 0; least < most;) { // the largest count whose layout fits
+            const std::size_t middle = most - (most - least) / 2;
+            if (rows_with(middle) <= there)
+                least = middle;
+            else
+                most = middle - 1;
+        }
+        return most;
+    }
+    /// What is taken back is room afterwards.
+    void take_back(position_type first) noexcept { slots_.take_back(first); }
+    /// Brings the heads together, where pages become free by it.
+    [[nodiscard]] status try_trim(std::size_t count) noexcept {
+        const std::size_t more = std::min(count, shape_.max_rows - slots_.longest());
+        if (bring_together(more)) {
+            keys_.cut(starts_.back());
+            values_.cut(starts_.back());
+        }
+        return base::trim_to(rows_with(more));
+    }
+
     /// Moves rows inside every head; when no dead row is left, and pages would become free by it, the heads
     /// are brought together too. O(rows).
     template <class Policy>
     requires defrag_policy<Policy, defrag::state, defrag::plan>
     [[nodiscard]] status try_defragment(const Policy& policy, std::span<defrag::plan> plans) noexcept {
         const status outcome = base::move_rows(policy, plans);
-        if (outcome && slots_.live() == slots_.rows())
-            bring_together();
+        if (outcome && slots_.live() == slots_.rows() && bring_together(0))
+            base::truncate(starts_.back());
         return outcome;
     }
 
@@ -137,6 +157,19 @@ class packed_cache
         return starts_[head + 1] - starts_[head];
     }
 
+    /// Rows that a head gets place for when `count` more are to fit.
+    [[nodiscard]] std::size_t place_for(std::size_t head, std::size_t count) const noexcept {
+        const std::size_t needed = base::rows(head) + count;
+        return needed <= place_of(head) ? place_of(head) : room_.around(needed, shape_.max_rows);
+    }
+    /// The same of all heads.
+    [[nodiscard]] std::size_t rows_with(std::size_t count) const noexcept {
+        std::size_t sum = 0;
+        for (std::size_t head = 0; head < slots_.count(); ++head)
+            sum += place_for(head, count);
+        return sum;
+    }
+
     /// From where it starts to where it is wanted.
     void move_head(std::size_t head) noexcept {
         const auto whole = [](T* data, std::size_t width) {
@@ -145,21 +178,24 @@ class packed_cache
         whole(keys_.data(), shape_.key_width).move(starts_[head], wanted_[head], base::rows(head));
         whole(values_.data(), shape_.value_width).move(starts_[head], wanted_[head], base::rows(head));
     }
-    void bring_together() noexcept {
+    /// Each head keeps place for `count` more rows, as far as it has it, and room. False where no page would
+    /// become free: then nothing has moved.
+    bool bring_together(std::size_t count) noexcept {
         wanted_[0] = 0;
         for (std::size_t head = 0; head < slots_.count(); ++head)
             wanted_[head + 1] =
-                wanted_[head] + std::min(place_of(head), room_.around(base::rows(head), shape_.max_rows));
+                wanted_[head] +
+                std::min(place_of(head), room_.around(base::rows(head) + count, shape_.max_rows));
         const auto pages = [](const tensor_type& tensor, std::size_t rows) {
             return pages_for(tensor.row_bytes() * rows, tensor.stats().page);
         };
         if (pages(keys_, wanted_.back()) == pages(keys_, keys_.rows()) &&
             pages(values_, wanted_.back()) == pages(values_, values_.rows()))
-            return;
+            return false;
         for (std::size_t head = 0; head < slots_.count(); ++head) // all go down: the first one first
             move_head(head);
         starts_.swap(wanted_);
-        base::truncate(starts_.back());
+        return true;
     }
 
     packed_room room_;

@@ -6,7 +6,9 @@
 
 #include <vtensor/attention/problem.hpp>
 #include <vtensor/core/concepts.hpp>
+#include <vtensor/kv/detail/prepared.hpp>
 #include <vtensor/kv/layer_cache.hpp>
+#include <vtensor/kv/surplus.hpp>
 #include <vtensor/policy/eviction/by_caller.hpp>
 #include <vtensor/tensor_group.hpp>
 #include <vtensor/virtual_tensor.hpp>
@@ -28,6 +30,7 @@ class per_head_cache {
   public:
     using value_type = T;
     using backend_type = Backend;
+    using growth_policy_type = Growth;
     using tensor_type = virtual_tensor<T, Backend, Growth, eviction::by_caller, Mutex>;
     using pool_type = typename tensor_type::pool_type;
     using stream_type = typename tensor_type::stream_type;
@@ -52,7 +55,7 @@ class per_head_cache {
             auto values = tensor_type::try_create(pool, {shape.value_width}, shape.max_rows, growth, options);
             if (!values)
                 return values.error();
-            made.heads_.push_back({*std::move(keys), *std::move(values)});
+            made.heads_.push_back({*std::move(keys), *std::move(values), {}});
         }
         return made;
     }
@@ -90,6 +93,48 @@ class per_head_cache {
             shrink_both(head, std::min(count, head.keys.rows()));
     }
 
+    [[nodiscard]] status try_prepare(std::size_t count, surplus with = surplus::by_policy) noexcept {
+        for (std::size_t head = 0; head < heads_.size(); ++head) {
+            head_tensors& one = heads_[head];
+            const std::size_t rows = one.keys.rows();
+            if (const status outcome =
+                    count > shape_.max_rows - rows
+                        ? status{too_long(count)}
+                        : detail::prepare_both(one.keys, one.values, rows + count, with, one.before);
+                !outcome) {
+                undo_prepare(head);
+                return outcome;
+            }
+        }
+        return {};
+    }
+    void undo_prepare() noexcept { undo_prepare(heads_.size()); }
+    [[nodiscard]] std::size_t prepared() const noexcept {
+        std::size_t least = shape_.max_rows;
+        for (const head_tensors& head : heads_)
+            least = std::min({least, head.keys.prepared_rows() - head.keys.rows(),
+                              head.values.prepared_rows() - head.values.rows()});
+        return least;
+    }
+    /// O(heads), or O(rows) after an eviction.
+    void take_back(position_type first) noexcept {
+        for (head_tensors& head : heads_) {
+            head.keys.take_back(first);
+            head.values.take_back(first);
+        }
+    }
+    /// Head by head: where the backend refuses, the heads before that are trimmed.
+    [[nodiscard]] status try_trim(std::size_t count) noexcept {
+        for (head_tensors& head : heads_) {
+            const std::size_t kept = head.keys.rows() + std::min(count, shape_.max_rows - head.keys.rows());
+            if (const status outcome = head.values.try_trim(head.values.row_bytes() * kept); !outcome)
+                return outcome;
+            if (const status outcome = head.keys.try_trim(head.keys.row_bytes() * kept); !outcome)
+                return outcome;
+        }
+        return {};
+    }
+
     [[nodiscard]] tensor_view<T, 2> keys(std::size_t head) noexcept {
         return make_view(heads_[head].keys.data(), rows(head), shape_.key_width);
     }
@@ -110,13 +155,18 @@ class per_head_cache {
         return {};
     }
 
-    [[nodiscard]] status try_evict(const eviction::kept_rows& kept, std::size_t layer) noexcept {
+    [[nodiscard]] status try_prepare_eviction(const eviction::kept_rows& kept, std::size_t layer) noexcept {
         if (layer >= kept.layers() || kept.heads() != heads_.size())
             return error{errc::invalid_argument, verb::evict, 0, bytes{0}};
         for (std::size_t head = 0; head < heads_.size(); ++head)
             if (const status outcome = group(heads_[head]).try_prepare_eviction(kept.of(layer, head));
                 !outcome)
                 return outcome;
+        return {};
+    }
+    [[nodiscard]] status try_evict(const eviction::kept_rows& kept, std::size_t layer) noexcept {
+        if (const status outcome = try_prepare_eviction(kept, layer); !outcome)
+            return outcome;
         for (std::size_t head = 0; head < heads_.size(); ++head)
             static_cast<void>(group(heads_[head]).try_evict(kept.of(layer, head))); // was prepared
         return {};
@@ -147,6 +197,7 @@ class per_head_cache {
             sum.used += (head.keys.row_bytes() + head.values.row_bytes()) * head.keys.live_rows();
             sum.mapped += head.keys.mapped_bytes() + head.values.mapped_bytes();
             sum.reserved += head.keys.reserved_bytes() + head.values.reserved_bytes();
+            sum.part_pages += detail::part_page(head.keys) + detail::part_page(head.values);
         }
         return sum;
     }
@@ -161,12 +212,22 @@ class per_head_cache {
     struct head_tensors {
         tensor_type keys;
         tensor_type values;
+        detail::mapped_before before; ///< the last `try_prepare`
     };
 
     explicit per_head_cache(const layer_shape& shape) noexcept : shape_{shape} {}
 
     static tensor_group<tensor_type, tensor_type> group(head_tensors& head) noexcept {
         return tensor_group<tensor_type, tensor_type>{head.keys, head.values};
+    }
+    /// Of the first `count` heads.
+    void undo_prepare(std::size_t count) noexcept {
+        for (std::size_t head = count; head-- > 0;)
+            detail::undo_prepare_both(heads_[head].keys, heads_[head].values, heads_[head].before);
+    }
+    [[nodiscard]] error too_long(std::size_t count) const noexcept {
+        return error{errc::limit_exceeded, verb::grow, 0,
+                     bytes{(shape_.key_width + shape_.value_width) * sizeof(T) * count}};
     }
     static status grow(tensor_type& tensor, std::size_t count) noexcept {
         const std::size_t room = tensor.max_rows() - tensor.rows();

@@ -9,6 +9,7 @@
 #include <vtensor/core/concepts.hpp>
 #include <vtensor/kv/detail/shared_tensors.hpp>
 #include <vtensor/kv/layer_cache.hpp>
+#include <vtensor/kv/surplus.hpp>
 
 #include <algorithm>
 #include <cstddef>
@@ -45,7 +46,7 @@ class per_layer_cache
     [[nodiscard]] status try_append(std::size_t count) noexcept {
         const std::size_t longest = slots_.longest();
         if (count > shape_.max_rows - longest)
-            return error{errc::limit_exceeded, verb::grow, 0, base::row_bytes() * count};
+            return base::too_long(count);
         if (const status outcome = slots_.prepare(count); !outcome)
             return outcome;
         if (const status outcome = base::grow_to(std::max(keys_.rows(), longest + count)); !outcome)
@@ -57,6 +58,27 @@ class per_layer_cache
     void remove_last(std::size_t count) noexcept {
         slots_.remove_last(count);
         base::truncate(slots_.longest());
+    }
+
+    [[nodiscard]] status try_prepare(std::size_t count, surplus with = surplus::by_policy) noexcept {
+        const std::size_t longest = slots_.longest();
+        if (count > shape_.max_rows - longest)
+            return base::too_long(count);
+        if (const status outcome = slots_.prepare(count); !outcome)
+            return outcome;
+        return base::prepare_rows(longest + count, with);
+    }
+    [[nodiscard]] std::size_t prepared() const noexcept {
+        return std::min(base::prepared_rows() - slots_.longest(), slots_.prepared());
+    }
+    /// O(heads), or O(rows) after an eviction.
+    void take_back(position_type first) noexcept {
+        slots_.take_back(first);
+        keys_.cut(slots_.longest());
+        values_.cut(slots_.longest());
+    }
+    [[nodiscard]] status try_trim(std::size_t count) noexcept {
+        return base::trim_to(slots_.longest() + std::min(count, shape_.max_rows - slots_.longest()));
     }
 
     /// O(rows). The memory behind the longest head leaves, as far as the growth policy gives it up.

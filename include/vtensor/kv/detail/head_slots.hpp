@@ -53,6 +53,13 @@ class head_slots {
                 return outcome;
         return {};
     }
+    /// How many rows `add` cannot fail with.
+    [[nodiscard]] std::size_t prepared() const noexcept {
+        std::size_t least = slot_map::most;
+        for (const slot_map& one : maps_)
+            least = std::min(least, one.prepared() - one.rows());
+        return least;
+    }
     void add(std::size_t count) noexcept {
         for (slot_map& one : maps_)
             one.resize(one.rows() + count);
@@ -63,16 +70,24 @@ class head_slots {
             one.resize(one.rows() - std::min(count, one.rows()));
     }
 
-    /// All heads or none.
-    [[nodiscard]] status try_evict(const eviction::kept_rows& kept, std::size_t layer) noexcept {
+    /// See `slot_map::take_back`.
+    void take_back(position_type first) noexcept {
+        for (slot_map& one : maps_)
+            one.take_back(first);
+    }
+
+    /// Whether `evict` may be called with the same rows, and the memory for it.
+    [[nodiscard]] status try_prepare_eviction(const eviction::kept_rows& kept, std::size_t layer) noexcept {
         if (layer >= kept.layers() || kept.heads() != count())
             return error{errc::invalid_argument, verb::evict, 0, bytes{0}};
         for (std::size_t head = 0; head < count(); ++head)
             if (const status outcome = maps_[head].prepare_eviction(kept.of(layer, head)); !outcome)
                 return outcome;
+        return {};
+    }
+    void evict(const eviction::kept_rows& kept, std::size_t layer) noexcept {
         for (std::size_t head = 0; head < count(); ++head)
             maps_[head].evict(kept.of(layer, head));
-        return {};
     }
 
     [[nodiscard]] bool verify() const noexcept {

@@ -8,9 +8,12 @@
 #include <vtensor/core/concepts.hpp>
 #include <vtensor/kv/detail/column.hpp>
 #include <vtensor/kv/detail/head_slots.hpp>
+#include <vtensor/kv/detail/prepared.hpp>
 #include <vtensor/kv/layer_shape.hpp>
+#include <vtensor/kv/surplus.hpp>
 #include <vtensor/virtual_tensor.hpp>
 
+#include <algorithm>
 #include <cstddef>
 #include <limits>
 #include <span>
@@ -32,6 +35,7 @@ class shared_tensors {
   public:
     using value_type = T;
     using backend_type = Backend;
+    using growth_policy_type = Growth;
     using tensor_type = virtual_tensor<T, Backend, Growth, eviction::keep_all, Mutex>;
     using pool_type = typename tensor_type::pool_type;
 
@@ -66,16 +70,24 @@ class shared_tensors {
         return {};
     }
 
-    [[nodiscard]] status try_evict(const eviction::kept_rows& kept, std::size_t layer) noexcept {
-        return slots_.try_evict(kept, layer);
+    [[nodiscard]] status try_prepare_eviction(const eviction::kept_rows& kept, std::size_t layer) noexcept {
+        return slots_.try_prepare_eviction(kept, layer);
     }
+    [[nodiscard]] status try_evict(const eviction::kept_rows& kept, std::size_t layer) noexcept {
+        const status outcome = slots_.try_prepare_eviction(kept, layer);
+        if (outcome)
+            slots_.evict(kept, layer);
+        return outcome;
+    }
+    void undo_prepare() noexcept { undo_prepare_both(keys_, values_, before_); }
 
     [[nodiscard]] layer_figures figures() const noexcept {
         return {.rows = slots_.rows(),
                 .live_rows = slots_.live(),
                 .used = row_bytes() * slots_.live(),
                 .mapped = keys_.mapped_bytes() + values_.mapped_bytes(),
-                .reserved = keys_.reserved_bytes() + values_.reserved_bytes()};
+                .reserved = keys_.reserved_bytes() + values_.reserved_bytes(),
+                .part_pages = part_page(keys_) + part_page(values_)};
     }
 
   protected:
@@ -142,6 +154,23 @@ class shared_tensors {
         keys_.truncate(needed);
         values_.truncate(needed);
     }
+    /// Both tensors have memory for `needed` rows, or nothing changed.
+    [[nodiscard]] status prepare_rows(std::size_t needed, surplus with) noexcept {
+        return prepare_both(keys_, values_, std::max(needed, keys_.rows()), with, before_);
+    }
+    /// Unmaps what `needed` rows do not occupy.
+    [[nodiscard]] status trim_to(std::size_t needed) noexcept {
+        if (const status outcome = values_.try_trim(values_.row_bytes() * needed); !outcome)
+            return outcome;
+        return keys_.try_trim(keys_.row_bytes() * needed);
+    }
+    /// Rows that both tensors have memory for.
+    [[nodiscard]] std::size_t prepared_rows() const noexcept {
+        return std::min(keys_.prepared_rows(), values_.prepared_rows());
+    }
+    [[nodiscard]] error too_long(std::size_t count) const noexcept {
+        return error{errc::limit_exceeded, verb::grow, 0, row_bytes() * count};
+    }
 
     /// Moves the rows inside every head as the policy plans it.
     template <class Policy>
@@ -172,6 +201,7 @@ class shared_tensors {
     tensor_type keys_;
     tensor_type values_;
     head_slots slots_;
+    mapped_before before_{}; ///< the last `prepare_rows`
     bool is_reached_;
 
   private:

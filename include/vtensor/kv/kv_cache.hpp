@@ -1,0 +1,251 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The KV cache of one sequence: layers × (K, V), in any of the layouts, that grow together or not at all.
+// Adding a token whose memory is mapped costs one load, a comparison and an addition, whatever the number of
+// layers. It knows nothing of other sequences and chooses nothing: a manager does.
+#pragma once
+
+#include <vtensor/core/concepts.hpp>
+#include <vtensor/core/error.hpp>
+#include <vtensor/kv/cache_options.hpp>
+#include <vtensor/kv/detail/layer_stack.hpp>
+#include <vtensor/kv/detail/make_layer.hpp>
+#include <vtensor/kv/layer_cache.hpp>
+#include <vtensor/kv/model_shape.hpp>
+#include <vtensor/kv/surplus.hpp>
+#include <vtensor/policy/eviction/kept_rows.hpp>
+
+#include <algorithm>
+#include <atomic>
+#include <cstddef>
+#include <limits>
+#include <mutex>
+#include <span>
+#include <utility>
+
+namespace vtensor::kv {
+
+/// Tokens are counted from 0; token t has position t in every layer. Its rows hold unspecified values until
+/// they are written through `keys` and `values`, or by a kernel.
+///
+/// Threads: one thread owns the cache and calls everything. While it does, one other thread, that of the
+/// mapper for example, may be in `try_prepare`. `tokens()` and `ready()` may be read from anywhere. With a
+/// pool for one thread (`no_mutex`) the cache is for one thread too, and nothing is locked.
+/// The pool must outlive it. Every operation either does all of what it says or changes nothing, unless it
+/// says otherwise; a moved-from cache has no layers and refuses to grow.
+template <layer_cache Layer>
+class kv_cache {
+  public:
+    using layer_type = Layer;
+    using value_type = typename Layer::value_type;
+    using backend_type = typename Layer::backend_type;
+    using pool_type = typename Layer::pool_type;
+    using options_type = cache_options<typename Layer::growth_policy_type>;
+
+    /// Reserves addresses; maps nothing yet. `invalid_argument` where a size is 0, `out_of_addresses`,
+    /// `unsupported` where the layout cannot be on that backend.
+    [[nodiscard]] static result<kv_cache> try_create(pool_type& pool, const model_shape& shape,
+                                                     const options_type& options = {}) noexcept {
+        if (shape.is_empty())
+            return error{errc::invalid_argument, verb::construct, 0, bytes{0}};
+        kv_cache made{pool, shape, options};
+        const status outcome = made.layers_.add(
+            shape.layers, [&] { return detail::make_layer<Layer>(pool, shape.layer, options); });
+        if (!outcome)
+            return outcome;
+        return made;
+    }
+
+    /// No other thread may be using either.
+    kv_cache(kv_cache&& other) noexcept
+        : shape_{other.shape_},
+          options_{other.options_},
+          layers_{std::move(other.layers_)},
+          tokens_{other.tokens_.exchange(0)},
+          ready_{other.ready_.exchange(0)} {}
+    kv_cache& operator=(kv_cache&& other) noexcept {
+        if (this != &other) {
+            shape_ = other.shape_;
+            options_ = other.options_;
+            layers_ = std::move(other.layers_);
+            tokens_ = other.tokens_.exchange(0);
+            ready_ = other.ready_.exchange(0);
+        }
+        return *this;
+    }
+    ~kv_cache() = default;
+
+    [[nodiscard]] const model_shape& shape() const noexcept { return shape_; }
+    [[nodiscard]] const options_type& options() const noexcept { return options_; }
+    [[nodiscard]] pool_type& pool() const noexcept { return layers_.pool(); }
+
+    // ---- tokens ----
+
+    /// How many there are, evicted ones included: also the position of the token that is appended next.
+    [[nodiscard]] std::size_t tokens() const noexcept { return tokens_.load(std::memory_order_relaxed); }
+    /// How many there can be without mapping anything and without a failure.
+    [[nodiscard]] std::size_t ready() const noexcept { return ready_.load(std::memory_order_acquire); }
+
+    /// Adds `count` tokens, in every layer or in none. O(1) up to `ready()`; beyond, all tensors grow as one
+    /// transaction, in runs of pages (`cache_options::tokens_a_growth`). `limit_exceeded` where a head would
+    /// have more rows than the shape allows.
+    [[nodiscard]] status try_append(std::size_t count) noexcept {
+        const std::size_t before = tokens();
+        if (count > ready() - before) {
+            if (count > std::numeric_limits<std::size_t>::max() - before)
+                return error{errc::limit_exceeded, verb::grow, 0, bytes{0}};
+            if (const status outcome = try_prepare(before + count); !outcome)
+                return outcome;
+        }
+        tokens_.store(before + count, std::memory_order_relaxed);
+        return {};
+    }
+
+    /// Maps memory for `tokens` tokens in all, without adding them, so that `try_append` up to there cannot
+    /// fail. O(layers + pages mapped). May be called by one other thread while the owner appends and reads.
+    [[nodiscard]] status try_prepare(std::size_t tokens) noexcept {
+        if (tokens <= ready())
+            return {};
+        const std::lock_guard lock{mutex_};
+        if (tokens <= ready()) // the other thread was there
+            return {};
+        if (layers_.size() == 0)
+            return error{errc::invalid_argument, verb::grow, 0, bytes{0}};
+        const std::size_t wish = in_whole_growths(tokens);
+        status outcome = layers_.try_prepare(wish, surplus::by_policy);
+        if (is_shortage(outcome.code()) && wish > tokens)
+            outcome = layers_.try_prepare(tokens, surplus::by_policy);
+        if (is_shortage(outcome.code()))
+            outcome = layers_.try_prepare(tokens, surplus::none);
+        if (outcome)
+            recount();
+        return outcome;
+    }
+
+    /// Forgets the tokens from `tokens` on. Cannot fail, and unmaps nothing: `try_trim` does. Rows that were
+    /// moved behind older ones leave a dead slot. O(layers), after an eviction O(rows).
+    void truncate(std::size_t tokens) noexcept {
+        if (tokens >= this->tokens())
+            return;
+        const std::lock_guard lock{mutex_};
+        layers_.take_back(tokens);
+        tokens_.store(tokens, std::memory_order_relaxed);
+        recount();
+    }
+
+    /// Unmaps what `tokens` tokens in all would not need; nothing that holds rows. Packed heads may move.
+    /// Where the backend refuses to unmap, what was unmapped before stays so.
+    [[nodiscard]] status try_trim(std::size_t tokens = 0) noexcept {
+        const std::lock_guard lock{mutex_};
+        settle_all();
+        const status outcome = layers_.try_trim(tokens);
+        recount();
+        return outcome;
+    }
+
+    // ---- rows ----
+
+    /// A layer with the rows of all tokens. While another thread is in `try_prepare`, ask it only for rows,
+    /// positions and their descriptions. O(heads) after tokens were added, else O(1).
+    [[nodiscard]] const Layer& layer(std::size_t index) noexcept { return settled(index); }
+    /// The rows of a head, [slot, width], to be written; valid until tokens are added or rows move.
+    [[nodiscard]] tensor_view<value_type, 2> keys(std::size_t layer, std::size_t head) noexcept {
+        return settled(layer).keys(head);
+    }
+    [[nodiscard]] tensor_view<value_type, 2> values(std::size_t layer, std::size_t head) noexcept {
+        return settled(layer).values(head);
+    }
+
+    /// In every head of every layer all rows die but those in `kept`, which has as many layers. See
+    /// `layer_cache`.
+    [[nodiscard]] status try_evict(const eviction::kept_rows& kept) noexcept {
+        if (kept.layers() != layers_.size())
+            return error{errc::invalid_argument, verb::evict, 0, bytes{0}};
+        return evict(0, layers_.size(), kept, 0);
+    }
+    /// The same in one layer: those of layer `of` in `kept` stay.
+    [[nodiscard]] status try_evict(std::size_t layer, const eviction::kept_rows& kept,
+                                   std::size_t of) noexcept {
+        if (layer >= layers_.size())
+            return error{errc::invalid_argument, verb::evict, 0, bytes{0}};
+        return evict(layer, layer + 1, kept, of);
+    }
+
+    /// Brings the live rows of every head of a layer together, as `layer_cache` says it. `stream`: what else
+    /// the layer's verb takes.
+    template <class Policy, class... Stream>
+    [[nodiscard]] status try_defragment(std::size_t layer, const Policy& policy,
+                                        std::span<defrag::plan> plans,
+                                        const Stream&... stream) noexcept requires requires(Layer& one) {
+        one.try_defragment(policy, plans, stream...);
+    }
+    {
+        if (layer >= layers_.size())
+            return error{errc::invalid_argument, verb::defragment, 0, bytes{0}};
+        const std::lock_guard lock{mutex_};
+        const status outcome = settled(layer).try_defragment(policy, plans, stream...);
+        recount();
+        return outcome;
+    }
+
+    // ---- figures ----
+
+    [[nodiscard]] cache_figures figures() noexcept {
+        const std::lock_guard lock{mutex_};
+        settle_all();
+        cache_figures now = layers_.figures();
+        now.tokens = tokens();
+        return now;
+    }
+    /// Checks the book-keeping, O(rows).
+    [[nodiscard]] bool verify() const noexcept {
+        const std::lock_guard lock{mutex_};
+        return tokens() <= ready() && ready() <= layers_.prepared() && layers_.verify(tokens());
+    }
+
+  private:
+    kv_cache(pool_type& pool, const model_shape& shape, const options_type& options) noexcept
+        : shape_{shape}, options_{options}, layers_{pool} {}
+
+    [[nodiscard]] std::size_t in_whole_growths(std::size_t tokens) const noexcept {
+        const std::size_t unit = std::max<std::size_t>(options_.tokens_a_growth, 1);
+        const std::size_t part = tokens % unit;
+        return part == 0 || tokens > std::numeric_limits<std::size_t>::max() - unit ? tokens
+                                                                                    : tokens - part + unit;
+    }
+    [[nodiscard]] Layer& settled(std::size_t index) noexcept {
+        layers_.settle(index, tokens());
+        return layers_[index];
+    }
+    void settle_all() noexcept { layers_.settle_all(tokens()); }
+    /// What is ready, after it may have become more or less. The mutex is held.
+    void recount() noexcept { ready_.store(layers_.prepared(), std::memory_order_release); }
+
+    /// The layers from `first` to `last`, or none.
+    status evict(std::size_t first, std::size_t last, const eviction::kept_rows& kept,
+                 std::size_t of) noexcept {
+        const std::lock_guard lock{mutex_};
+        settle_all();
+        for (std::size_t index = first; index < last; ++index) {
+            if (const status outcome = layers_[index].try_prepare_eviction(kept, of + index - first);
+                !outcome)
+                return outcome;
+        }
+        for (std::size_t index = first; index < last; ++index)
+            static_cast<void>(layers_[index].try_evict(kept, of + index - first)); // was prepared
+        layers_.keep_prepared(ready());
+        recount();
+        return {};
+    }
+
+    model_shape shape_;
+    options_type options_;
+    detail::layer_stack<Layer> layers_;
+    std::atomic<std::size_t> tokens_{0}; ///< written by the owner
+    std::atomic<std::size_t> ready_{0};  ///< never less than `tokens_`
+    /// Held while anything but the number of tokens changes: by `try_prepare` on another thread, or by the
+    /// owner.
+    mutable typename pool_type::mutex_type mutex_;
+};
+
+} // namespace vtensor::kv
