@@ -15,6 +15,7 @@
 #include <vtensor/row_shape.hpp>
 #include <vtensor/tensor/evicting.hpp>
 #include <vtensor/tensor/figures.hpp>
+#include <vtensor/tensor/page_sharing.hpp>
 #include <vtensor/tensor/rows_view.hpp>
 #include <vtensor/tensor/together.hpp>
 #include <vtensor/view.hpp>
@@ -62,8 +63,11 @@ template <element T, backend Backend, growth_policy Growth = growth::exact,
           eviction_policy Eviction = eviction::keep_all,
           mutex_type Mutex = std::conditional_t<look_ahead_policy<Growth>, std::mutex, no_mutex>>
 class virtual_tensor : public detail::eviction_base<virtual_tensor<T, Backend, Growth, Eviction, Mutex>,
-                                                    chunk_pool<Backend, Mutex>, Eviction> {
+                                                    chunk_pool<Backend, Mutex>, Eviction>,
+                       public detail::page_sharing<virtual_tensor<T, Backend, Growth, Eviction, Mutex>,
+                                                   chunk_pool<Backend, Mutex>> {
     using eviction_base = detail::eviction_base<virtual_tensor, chunk_pool<Backend, Mutex>, Eviction>;
+    using sharing_base = detail::page_sharing<virtual_tensor, chunk_pool<Backend, Mutex>>;
     static constexpr bool looks_ahead = look_ahead_policy<Growth>;
     static constexpr bool has_streams = stream_ordered_backend<Backend>;
     static constexpr bool evicts = !std::is_same_v<Eviction, eviction::keep_all>;
@@ -108,6 +112,7 @@ class virtual_tensor : public detail::eviction_base<virtual_tensor<T, Backend, G
     /// The moved-from tensor is empty, may be destroyed or assigned to, and refuses whatever needs memory.
     virtual_tensor(virtual_tensor&& other) noexcept
         : eviction_base{std::move(other)},
+          sharing_base{},
           range_{std::move(other.range_)},
           data_{std::exchange(other.data_, nullptr)},
           rows_{std::exchange(other.rows_, 0)},
@@ -134,12 +139,7 @@ class virtual_tensor : public detail::eviction_base<virtual_tensor<T, Backend, G
     /// not keep; the same number changes nothing. O(pages mapped or unmapped). Refused with `limit_exceeded`
     /// beyond `max_rows()`.
     [[nodiscard]] status try_resize(std::size_t rows) noexcept {
-        if (const status refusal = check(rows); !refusal || rows == rows_)
-            return refusal;
-        if (const status outcome = this->prepare_slots(rows); !outcome)
-            return outcome;
-        const page_count needed = pages_of(rows);
-        return resized(rows, rows > rows_ ? range_->require(needed) : range_->settle(needed));
+        return rows > rows_ ? grow(rows, nullptr) : shrink(rows);
     }
     void resize(std::size_t rows) { throw_if_failed(try_resize(rows)); }
 
@@ -164,21 +164,19 @@ class virtual_tensor : public detail::eviction_base<virtual_tensor<T, Backend, G
     [[nodiscard]] result<tensor_view<T, 2>> try_append(std::size_t count) noexcept {
         if (count > max_rows_ - rows_)
             return refuse(errc::limit_exceeded, verb::grow, count);
-        const std::size_t first = rows_;
-        if (const status outcome = try_resize(rows_ + count); !outcome)
-            return outcome;
-        return make_view(data_, rows_, shape_.size()).rows(first, count);
+        return appended(count, try_resize(rows_ + count));
     }
     tensor_view<T, 2> append(std::size_t count) { return try_append(count).value(); }
 
     /// Maps the memory of `rows` rows without adding them, so that growing to `rows` cannot fail afterwards.
-    /// `trim` undoes it, and so does shrinking under a policy that does not keep the memory.
+    /// `trim` undoes it, and so does shrinking under a policy that does not keep the memory. A shared page
+    /// that the next row begins in is replaced by a copy: nobody may read it meanwhile.
     [[nodiscard]] status try_prepare(std::size_t rows) noexcept {
         if (const status refusal = check(rows); !refusal)
             return refusal;
         if (const status outcome = this->prepare_slots(rows); !outcome)
             return outcome;
-        return range_->require(pages_of(rows));
+        return this->provide(rows, nullptr);
     }
     void prepare(std::size_t rows) { throw_if_failed(try_prepare(rows)); }
 
@@ -206,11 +204,23 @@ class virtual_tensor : public detail::eviction_base<virtual_tensor<T, Backend, G
     [[nodiscard]] status try_resize(std::size_t rows,
                                     const stream_type& stream) noexcept requires has_streams {
         if (rows >= rows_)
-            return try_resize(rows);
+            return grow(rows, &stream);
         return resized(rows, range_->settle(pages_of(rows), stream));
     }
     void resize(std::size_t rows, const stream_type& stream) requires has_streams {
         throw_if_failed(try_resize(rows, stream));
+    }
+
+    /// Adds rows where the page that the first of them begins in is shared and must be copied; otherwise as
+    /// without a stream.
+    [[nodiscard]] result<tensor_view<T, 2>>
+    try_append(std::size_t count, const stream_type& stream) noexcept requires has_streams {
+        if (count > max_rows_ - rows_)
+            return refuse(errc::limit_exceeded, verb::grow, count);
+        return appended(count, try_resize(rows_ + count, stream));
+    }
+    tensor_view<T, 2> append(std::size_t count, const stream_type& stream) requires has_streams {
+        return try_append(count, stream).value();
     }
 
     [[nodiscard]] status try_trim(const stream_type& stream) noexcept requires has_streams {
@@ -269,7 +279,7 @@ class virtual_tensor : public detail::eviction_base<virtual_tensor<T, Backend, G
     }
     /// Rows that the tensor can grow to without anything that may fail.
     [[nodiscard]] std::size_t prepared_rows() const noexcept {
-        return std::min(mapped_rows(), this->prepared_slots());
+        return std::min({mapped_rows(), this->prepared_slots(), this->writable_rows()});
     }
     [[nodiscard]] const row_shape& shape() const noexcept { return shape_; }
     [[nodiscard]] bytes row_bytes() const noexcept { return row_bytes_; }
@@ -310,6 +320,8 @@ class virtual_tensor : public detail::eviction_base<virtual_tensor<T, Backend, G
     friend class tensor_group;
     template <class Tensor, class Stream>
     friend class detail::evicting;
+    template <class Tensor, class Pool>
+    friend class detail::page_sharing;
 
     virtual_tensor(std::unique_ptr<range_type> range, row_shape shape, std::size_t max_rows) noexcept
         : range_{std::move(range)},
@@ -345,6 +357,23 @@ class virtual_tensor : public detail::eviction_base<virtual_tensor<T, Backend, G
     }
     [[nodiscard]] detail::tensor_part<range_type> part() noexcept requires evicts {
         return {range_.get(), &this->slots(), &rows_, row_bytes_};
+    }
+    status grow(std::size_t rows, const stream_type* stream) noexcept {
+        if (const status refusal = check(rows); !refusal)
+            return refusal;
+        if (const status outcome = this->prepare_slots(rows); !outcome)
+            return outcome;
+        return resized(rows, this->provide(rows, stream));
+    }
+    status shrink(std::size_t rows) noexcept {
+        if (const status refusal = check(rows); !refusal || rows == rows_)
+            return refusal;
+        return resized(rows, range_->settle(pages_of(rows)));
+    }
+    [[nodiscard]] result<tensor_view<T, 2>> appended(std::size_t count, const status& outcome) noexcept {
+        if (!outcome)
+            return outcome;
+        return make_view(data_, rows_, shape_.size()).rows(rows_ - count, count);
     }
     /// The pages of `rows` rows are there, or nothing changed.
     status resized(std::size_t rows, const status& outcome) noexcept {

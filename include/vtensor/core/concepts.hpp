@@ -149,6 +149,24 @@ concept look_ahead_policy = growth_policy<G> && requires(const G& policy, const 
     noexcept->std::same_as<page_count>;
 };
 
+/// What a sharing policy decides from, when the first rows of one tensor are to be those of another too.
+struct sharing_state {
+    page_count whole;         ///< pages that these rows fill: what can be mapped a second time
+    page_count writable;      ///< of them, those that may be written so far, and may not once they are shared
+    page_count mapped;        ///< pages that the tensor which receives the rows has mapped already
+    bytes page;               ///< one page
+    std::size_t aliases = 0;  ///< references to chunks of the pool, beyond the first to each
+    bool behind_work = false; ///< on a stream: queued work has to be waited for before pages change
+};
+
+/// How many of the whole pages, from the first on, are mapped a second time; the others are copied. Clamped
+/// to `whole`.
+template <class S>
+concept sharing_policy = std::copyable<S> && requires(const S& policy, const sharing_state& state) {
+    { policy.pages(state) }
+    noexcept->std::same_as<page_count>;
+};
+
 /// How far an eviction policy looks before it decides which rows stay.
 enum class eviction_scope : std::uint8_t { tensor, layer, model };
 

@@ -82,6 +82,8 @@ enum class verb : std::uint8_t {
     lock,
     unlock,
     measure,
+    share,
+    make_writable,
 };
 
 /// One failure: what, where, the number the system gave (0 where none), and the size asked for (0 where it
@@ -234,6 +236,10 @@ struct error {
         return "unlock";
     case verb::measure:
         return "measure";
+    case verb::share:
+        return "share";
+    case verb::make_writable:
+        return "make_writable";
     }
     return "unnamed";
 }

@@ -105,6 +105,7 @@ class chunk_pool {
             taken = chunk{entry};
         }
         created = missing;
+        references_ += chunks.size();
         acquired_ += chunks.size();
         reused_ += reused;
         used_high_ = std::max(used_high_, used_.size());
@@ -123,6 +124,7 @@ class chunk_pool {
         const std::lock_guard lock{mutex_};
         VTENSOR_ASSERT(shared && shared.entry_->references > 0);
         ++shared.entry_->references;
+        ++references_;
     }
 
     /// One reference less; the last one makes the chunk free for reuse. Never fails and never calls the
@@ -131,6 +133,7 @@ class chunk_pool {
         const std::lock_guard lock{mutex_};
         VTENSOR_ASSERT(given && given.entry_->references > 0);
         node& entry = *given.entry_;
+        --references_;
         if (--entry.references > 0)
             return;
         used_.erase(used_.iterator_to(entry));
@@ -154,6 +157,15 @@ class chunk_pool {
         acquired.entry_->written = true;
         acquired.entry_->written_by = acquired.entry_->owner;
         scrubbed_ += scrubbed ? 1 : 0;
+    }
+
+    /// Who has the only reference to the chunk writes it from now on: what it holds is his.
+    void adopt(chunk held, owner_id owner) noexcept {
+        if (scrub_ == scrub_policy::never)
+            return;
+        const std::lock_guard lock{mutex_};
+        held.entry_->owner = owner;
+        held.entry_->written_by = owner;
     }
 
     /// Creates free chunks until `count` are free, all or nothing.
@@ -198,7 +210,8 @@ class chunk_pool {
                 chunk_size_ * created_high_,
                 acquired_,
                 reused_,
-                scrubbed_};
+                scrubbed_,
+                references_ - used_.size()};
     }
 
     [[nodiscard]] bytes chunk_size() const noexcept { return chunk_size_; }
@@ -216,12 +229,24 @@ class chunk_pool {
         return shared.entry_->references;
     }
 
+    /// Of these chunks in use, how many have more than one reference.
+    [[nodiscard]] std::size_t count_shared(std::span<const chunk> chunks) const noexcept {
+        const std::lock_guard lock{mutex_};
+        return static_cast<std::size_t>(std::count_if(
+            chunks.begin(), chunks.end(), [](const chunk& one) { return one.entry_->references > 1; }));
+    }
+
     /// Checks the pool's own book-keeping, O(chunks): a chunk in use has a reference, a free one none.
     [[nodiscard]] bool verify() const noexcept {
         const std::lock_guard lock{mutex_};
-        const bool used =
-            std::all_of(used_.begin(), used_.end(), [](const node& entry) { return entry.references > 0; });
-        return used && free_.verify() && (limit_ == bytes{0} || chunk_size_ * created() <= limit_);
+        std::size_t references = 0;
+        bool used = true;
+        for (const node& entry : used_) {
+            references += entry.references;
+            used = used && entry.references > 0;
+        }
+        return used && references == references_ && free_.verify() &&
+               (limit_ == bytes{0} || chunk_size_ * created() <= limit_);
     }
 
   private:
@@ -285,6 +310,7 @@ class chunk_pool {
     bytes limit_;
     detail::free_chunks<Backend> free_;
     detail::chunk_list<Backend> used_;
+    std::size_t references_ = 0; ///< to all chunks in use
     std::size_t used_high_ = 0;
     std::size_t created_high_ = 0;
     std::size_t acquired_ = 0;

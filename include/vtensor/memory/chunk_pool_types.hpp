@@ -38,6 +38,7 @@ struct chunk_pool_stats {
     std::size_t acquired = 0; ///< chunks handed out since the pool was made
     std::size_t reused = 0;   ///< of them, without asking the backend
     std::size_t scrubbed = 0; ///< of them, zeroed for a new owner
+    std::size_t aliases = 0;  ///< references to chunks in use, beyond the first to each
 };
 
 } // namespace vtensor

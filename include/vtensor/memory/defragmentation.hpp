@@ -10,16 +10,20 @@
 #include <vtensor/memory/retiring_range.hpp>
 #include <vtensor/memory/row_moves.hpp>
 #include <vtensor/memory/slot_map.hpp>
+#include <vtensor/memory/writable_pages.hpp>
 
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
+#include <new>
+#include <vector>
 
 namespace vtensor {
 
-/// One tensor's share of a defragmentation: `prepare`, `move_pages`, `move_rows`, and then `finish`, which
-/// cannot fail; or after any of them `undo`. Without a stream the rows are moved by the CPU, and nothing
-/// queued may read them. With one, copies are queued on it; before pages change places the call waits on the
-/// host for what is queued on it.
+/// One tensor's share of a defragmentation: `prepare`, `move_pages`, `make_writable`, `move_rows`, and then
+/// `finish`, which cannot fail; or after any of them `undo`. Without a stream the rows are moved by the CPU,
+/// and nothing queued may read them. With one, copies are queued on it; before pages change places, or are
+/// replaced by copies, the call waits on the host for what is queued on it.
 template <class Range>
 class defragmentation {
   public:
@@ -28,14 +32,14 @@ class defragmentation {
     using stream_type = detail::stream_of<pool_type>;
 
     defragmentation(Range& range, slot_map& slots, bytes row) noexcept
-        : range_{&range}, slots_{&slots}, row_{row} {}
+        : range_{&range}, slots_{&slots}, row_{row}, writable_{range} {}
 
     /// Refuses a plan that would lose rows, or that nobody here can carry out; takes the memory for
     /// book-keeping.
     [[nodiscard]] status prepare(const defrag::plan& moves,
                                  [[maybe_unused]] const stream_type* stream) noexcept {
         moves_ = &moves;
-        if (!moves.rows.empty() && stream == nullptr && !reaches_rows())
+        if (!moves.rows.empty() && stream == nullptr && !detail::reaches_memory(backend()))
             return error{errc::unsupported, verb::defragment, 0, bytes{0}};
         if (const status outcome = slots_->rearrange(moves); !outcome || moves.blocks.empty())
             return outcome;
@@ -56,6 +60,21 @@ class defragmentation {
         return outcome;
     }
 
+    /// Shared pages that rows move to are replaced by copies of themselves. Those that rows only leave stay.
+    [[nodiscard]] status make_writable(const stream_type* stream) noexcept {
+        if (moves_->rows.empty() || range_->read_only_end() == page_count{})
+            return {};
+        status outcome;
+        for (const defrag::row_move& move : moves_->rows) {
+            outcome = writable_.want(page_count{row_ * move.to / range_->page_size()},
+                                     pages_of(std::size_t{move.to} + move.count));
+            if (!outcome)
+                return outcome;
+        }
+        outcome = writable_.run(stream);
+        return outcome ? remember_read_only() : outcome;
+    }
+
     [[nodiscard]] status move_rows([[maybe_unused]] const stream_type* stream) noexcept {
         if constexpr (detail::has_streams<pool_type>) {
             if (stream != nullptr) {
@@ -74,6 +93,7 @@ class defragmentation {
     void finish([[maybe_unused]] const stream_type* stream) noexcept {
         if (pages_moved_)
             range_->finish_exchange(pages_);
+        writable_.finish();
         slots_->commit(moves_->rows_after);
         const page_count needed = pages_of(moves_->rows_after);
         const auto settle = [&]() noexcept {
@@ -92,6 +112,7 @@ class defragmentation {
     void undo([[maybe_unused]] const stream_type* stream) noexcept {
         if (rows_moved_)
             undo_rows(stream);
+        writable_.undo(rows_moved_ ? stream : nullptr);
         if (pages_moved_)
             range_->undo_exchange(pages_, rows_moved_ ? stream : nullptr);
         rows_moved_ = pages_moved_ = false;
@@ -102,13 +123,21 @@ class defragmentation {
         return pages_for(row_ * rows, range_->page_size());
     }
     [[nodiscard]] backend_type& backend() const noexcept { return range_->pool().backend(); }
-    [[nodiscard]] bool reaches_rows() const noexcept {
-        if constexpr (host_visible_backend<backend_type>)
-            return backend().host_visible();
-        return false;
-    }
     [[nodiscard]] auto copies(const stream_type& stream) const noexcept {
-        return detail::row_copies<backend_type>{backend(), range_->start(), row_, stream};
+        return detail::row_copies<backend_type>{backend(), range_->start(), row_,
+                                                stream,    read_only_,      range_->page_size()};
+    }
+    /// For copies that have to be taken back.
+    status remember_read_only() noexcept {
+        return range_->with_pages([this](const auto& pages) -> status {
+            try {
+                const auto flags = pages.read_only();
+                read_only_.assign(flags.begin(), flags.end());
+            } catch (const std::bad_alloc&) {
+                return error{errc::out_of_memory, verb::defragment, 0, bytes{pages.mapped().count()}};
+            }
+            return {};
+        });
     }
     void undo_rows([[maybe_unused]] const stream_type* stream) noexcept {
         if constexpr (detail::has_streams<pool_type>) {
@@ -123,6 +152,8 @@ class defragmentation {
     bytes row_;
     const defrag::plan* moves_ = nullptr;
     page_exchange<backend_type> pages_;
+    writable_pages<Range> writable_;
+    std::vector<std::uint8_t> read_only_; ///< by page, where any is
     bool pages_moved_ = false;
     bool rows_moved_ = false;
 };

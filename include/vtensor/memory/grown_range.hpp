@@ -27,6 +27,16 @@ template <class Range, growth_policy Growth>
     return std::max(needed, std::min(target, range.limit()));
 }
 
+/// What stays mapped where only `needed` pages are in use: the policy's target, without shared pages, which
+/// would serve no growth.
+template <class Range, growth_policy Growth>
+[[nodiscard]] page_count kept_of(const Range& range, const Growth& growth, page_count needed) noexcept {
+    const page_count target = target_of(range, growth, needed);
+    if (range.pages().read_only_end() <= needed)
+        return target;
+    return std::min(target, range.pages().first_read_only(needed));
+}
+
 /// Makes the policy's target accessible, or at least what is needed, or changes nothing. Short of what is
 /// needed, not of a wish, it waits for retiring pages where the pool says so.
 template <class Range, growth_policy Growth>
@@ -72,7 +82,7 @@ class grown_range {
     }
     /// Only `needed` pages are in use: unmaps what the policy does not keep, or changes nothing.
     [[nodiscard]] status settle(page_count needed) noexcept {
-        return range_.shrink_to(detail::target_of(range_, growth_, needed));
+        return range_.shrink_to(detail::kept_of(range_, growth_, needed));
     }
     /// Unmaps everything beyond `needed` pages, or changes nothing.
     [[nodiscard]] status trim(page_count needed) noexcept { return range_.shrink_to(needed); }
@@ -80,7 +90,7 @@ class grown_range {
     [[nodiscard]] status
     settle(page_count needed,
            const detail::stream_of<Pool>& stream) noexcept requires detail::has_streams<Pool> {
-        return range_.retire_to(detail::target_of(range_, growth_, needed), stream);
+        return range_.retire_to(detail::kept_of(range_, growth_, needed), stream);
     }
     [[nodiscard]] status
     trim(page_count needed,
@@ -88,7 +98,29 @@ class grown_range {
         return range_.retire_to(needed, stream);
     }
 
-    // ---- pages that change places: see page_exchange.hpp ----
+    // ---- pages that are shared: see shared_prefix.hpp and writable_pages.hpp ----
+
+    /// An empty range of the same pool, policy and owner.
+    [[nodiscard]] result<std::unique_ptr<grown_range>> create_alike() const noexcept {
+        return create(range_.pool(), range_.limit(), range_.owner(), growth_);
+    }
+    /// As `mapped_range::map_shared`.
+    [[nodiscard]] status map_shared(std::span<const typename Pool::chunk> shared) noexcept {
+        return range_.map_shared(shared);
+    }
+    /// What `visit` returns for the page map; `plan` for one that stays as it is until `exchange`.
+    template <class Visit>
+    [[nodiscard]] auto with_pages(Visit visit) const noexcept {
+        return visit(range_.pages());
+    }
+    template <class Visit>
+    [[nodiscard]] auto plan(Visit visit) noexcept {
+        return visit(range_.pages());
+    }
+    /// Behind the last page that is read-only.
+    [[nodiscard]] page_count read_only_end() const noexcept { return range_.pages().read_only_end(); }
+
+    // ---- pages that change: see page_exchange.hpp ----
 
     /// Afterwards `needed` pages are in use, and until then those below `sources` are read: what the policy
     /// keeps besides them stays mapped.
@@ -117,6 +149,7 @@ class grown_range {
     }
 
     [[nodiscard]] Pool& pool() const noexcept { return range_.pool(); }
+    [[nodiscard]] owner_id owner() const noexcept { return range_.owner(); }
     [[nodiscard]] address start() const noexcept { return range_.start(); }
     [[nodiscard]] bytes page_size() const noexcept { return range_.page_size(); }
     [[nodiscard]] bytes reserved_bytes() const noexcept { return range_.reserved_bytes(); }

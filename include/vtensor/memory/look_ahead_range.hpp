@@ -62,7 +62,7 @@ class look_ahead_range {
     [[nodiscard]] status settle(page_count needed) noexcept {
         call_off();
         const std::lock_guard lock{mutex_};
-        return published(range_.shrink_to(detail::target_of(range_, growth_, needed)));
+        return published(range_.shrink_to(detail::kept_of(range_, growth_, needed)));
     }
     /// Unmaps everything beyond `needed` pages, or changes nothing.
     [[nodiscard]] status trim(page_count needed) noexcept {
@@ -76,7 +76,7 @@ class look_ahead_range {
            const detail::stream_of<Pool>& stream) noexcept requires detail::has_streams<Pool> {
         call_off();
         const std::lock_guard lock{mutex_};
-        return published(range_.retire_to(detail::target_of(range_, growth_, needed), stream));
+        return published(range_.retire_to(detail::kept_of(range_, growth_, needed), stream));
     }
     [[nodiscard]] status
     trim(page_count needed,
@@ -86,7 +86,34 @@ class look_ahead_range {
         return published(range_.retire_to(needed, stream));
     }
 
-    // ---- pages that change places: see page_exchange.hpp ----
+    // ---- pages that are shared: see shared_prefix.hpp and writable_pages.hpp ----
+
+    /// An empty range of the same pool, policy, owner and mapper.
+    [[nodiscard]] result<std::unique_ptr<look_ahead_range>> create_alike() const noexcept {
+        return create(range_.pool(), range_.limit(), range_.owner(), growth_, *mapper_);
+    }
+    /// As `mapped_range::map_shared`.
+    [[nodiscard]] status map_shared(std::span<const typename Pool::chunk> shared) noexcept {
+        call_off();
+        const std::lock_guard lock{mutex_};
+        return published(range_.map_shared(shared));
+    }
+    /// What `visit` returns for the page map; `plan` for one that stays as it is until `exchange`.
+    template <class Visit>
+    [[nodiscard]] auto with_pages(Visit visit) const noexcept {
+        const std::lock_guard lock{mutex_};
+        return visit(range_.pages());
+    }
+    template <class Visit>
+    [[nodiscard]] auto plan(Visit visit) noexcept {
+        call_off();
+        return with_pages(visit);
+    }
+    /// Behind the last page that is read-only. Without the lock: the mapper thread never makes a page
+    /// read-only, nor gives one up that is.
+    [[nodiscard]] page_count read_only_end() const noexcept { return range_.pages().read_only_end(); }
+
+    // ---- pages that change: see page_exchange.hpp ----
 
     /// Afterwards `needed` pages are in use, and until then those below `sources` are read: what the policy
     /// keeps besides them stays mapped.
@@ -100,6 +127,7 @@ class look_ahead_range {
     }
     [[nodiscard]] status exchange(page_exchange<typename Pool::backend_type>& moved,
                                   [[maybe_unused]] const detail::stream_of<Pool>* stream) noexcept {
+        VTENSOR_ASSERT(goal_.load(std::memory_order_relaxed) == 0); // nothing was mapped ahead meanwhile
         const std::lock_guard lock{mutex_};
         if constexpr (detail::has_streams<Pool>)
             return published(range_.exchange(moved, stream));
@@ -127,6 +155,7 @@ class look_ahead_range {
     }
 
     [[nodiscard]] Pool& pool() const noexcept { return range_.pool(); }
+    [[nodiscard]] owner_id owner() const noexcept { return range_.owner(); }
     [[nodiscard]] address start() const noexcept { return range_.start(); }
     [[nodiscard]] bytes page_size() const noexcept { return range_.page_size(); }
     [[nodiscard]] bytes reserved_bytes() const noexcept { return range_.reserved_bytes(); }
@@ -170,7 +199,10 @@ class look_ahead_range {
     /// On the mapper thread.
     void map_ahead() noexcept {
         const std::lock_guard lock{mutex_};
-        publish(range_.grow_to(page_count{goal_.load(std::memory_order_relaxed)}));
+        page_count goal{goal_.load(std::memory_order_relaxed)};
+        if constexpr (detail::has_streams<Pool>)
+            goal = std::min(goal, range_.grows_without_waiting());
+        publish(range_.grow_to(goal));
     }
 
     /// Nothing is queued or running for this range afterwards.

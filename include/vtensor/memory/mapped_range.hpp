@@ -60,6 +60,7 @@ class mapped_range {
     [[nodiscard]] page_count mapped() const noexcept { return pages_.mapped(); }
     [[nodiscard]] const page_map<backend_type>& pages() const noexcept { return pages_; }
     [[nodiscard]] Pool& pool() const noexcept { return *pool_; }
+    [[nodiscard]] owner_id owner() const noexcept { return owner_; }
 
     /// Makes at least `count` pages accessible, or changes nothing. One `set_access` for the whole run.
     /// O(pages).
@@ -69,6 +70,8 @@ class mapped_range {
         const page_count before = pages_.accessible();
         if (count <= before)
             return {};
+        if (const status outcome = drop_shared_rest(); !outcome)
+            return outcome;
         std::size_t created = 0;
         status outcome = map_more(count, created);
         if (outcome)
@@ -96,30 +99,58 @@ class mapped_range {
         return {};
     }
 
-    /// Lets the pages change places as it was prepared, or changes nothing. Where the backend refuses twice
+    /// Maps the chunks of another range of the pool as the first pages of this one, which has none, read-only
+    /// here as they are there: or changes nothing.
+    [[nodiscard]] status map_shared(std::span<const chunk> shared) noexcept {
+        VTENSOR_ASSERT(mapped() == page_count{});
+        const auto room = pages_.prepare(page_count{shared.size()});
+        if (!room)
+            return room.error();
+        for (std::size_t page = 0; page < shared.size(); ++page) {
+            (*room)[page] = shared[page];
+            pool_->retain(shared[page]);
+        }
+        status outcome = map_acquired(*room, true);
+        if (outcome)
+            outcome = backend().set_access(start(), shared.size() * page_size(), access_mode::read);
+        if (outcome)
+            pages_.open();
+        else
+            undo_to(page_count{});
+        return outcome;
+    }
+
+    /// Lets the pages change as it was prepared, or changes nothing. Where the backend refuses twice
     /// to put a page back, the pages from there on stay mapped and are not accessible any more.
     [[nodiscard]] status exchange(page_exchange<backend_type>& moved) noexcept {
         const status outcome = moved.run(backend(), start(), page_size());
         if (outcome)
-            pages_.replace(moved.after(), moved.accessible_after());
+            pages_.replace(moved.after(), moved.read_only_after(), page_count{moved.after().size()},
+                           moved.accessible_after());
         else
             undo_exchange(moved);
         return outcome;
     }
     void undo_exchange(page_exchange<backend_type>& moved) noexcept {
         const page_count intact = moved.run_back();
-        pages_.replace(moved.before(), std::min(moved.accessible_before(), intact));
+        // What a growth mapped meanwhile and could not unmap again stays.
+        const page_count mapped = std::max(page_count{moved.before().size()}, pages_.mapped());
+        pages_.replace(moved.before(), moved.read_only_before(), mapped,
+                       std::min(moved.accessible_before(), intact));
     }
     /// It is not going to be undone: the chunks that lie nowhere any more go back to the pool.
     void finish_exchange(const page_exchange<backend_type>& moved) noexcept { give_back(moved.displaced()); }
 
     /// Checks the range's book-keeping against its pool's, O(pages): every mapped page has a chunk that is in
-    /// use, and no reference is missing.
+    /// use, and one that may be written has a chunk that is nobody else's.
     [[nodiscard]] bool verify() const noexcept {
         if (pages_.accessible() > pages_.mapped() || pages_.mapped() > limit())
             return false;
-        for (const chunk& behind : pages_.tail(page_count{})) {
-            if (!behind || pool_->references(behind) == 0)
+        const auto chunks = pages_.tail(page_count{});
+        for (std::size_t page = 0; page < chunks.size(); ++page) {
+            const std::size_t references = chunks[page] ? pool_->references(chunks[page]) : 0;
+            const bool writable = page_count{page} < accessible() && !pages_.is_read_only(page_index{page});
+            if (references == 0 || (writable && references > 1))
                 return false;
         }
         return true;
@@ -149,15 +180,20 @@ class mapped_range {
         return map_acquired(chunks);
     }
     /// Maps prepared chunks that were acquired as the next pages. On failure as `map_more`.
-    status map_acquired(std::span<const chunk> chunks) noexcept {
+    status map_acquired(std::span<const chunk> chunks, bool read_only = false) noexcept {
         for (std::size_t index = 0; index < chunks.size(); ++index) {
             if (const status outcome = backend().map(at(pages_.mapped()), chunks[index].handle()); !outcome) {
                 give_back(chunks.subspan(index));
                 return outcome;
             }
-            pages_.add(page_count{1});
+            pages_.add(page_count{1}, read_only);
         }
         return {};
+    }
+
+    /// Shared pages that an undo could not unmap, and that are not accessible, must not become so by growing.
+    status drop_shared_rest() noexcept {
+        return pages_.read_only_end() > accessible() ? shrink_to(accessible()) : status{};
     }
 
     /// Takes back what a failed growth mapped. Pages whose unmapping fails twice stay mapped, without access

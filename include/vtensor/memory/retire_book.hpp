@@ -67,6 +67,18 @@ class retire_book {
         return false;
     }
 
+    /// The first of the pages [first, end) that retires, of all or of those that may only be read; null where
+    /// there is none.
+    [[nodiscard]] static const page* retiring(const addresses& range, page_index first, page_index end,
+                                              bool read_only) noexcept {
+        for (const page& one : range.pages) {
+            if (one.index >= first && one.index < end && one.stage == stage::retiring &&
+                (one.read_only || !read_only))
+                return &one;
+        }
+        return nullptr;
+    }
+
     /// Behind whose event work may still read a revived page from `first` on; null where there is none.
     [[nodiscard]] static ticket* reader(const addresses& range, page_index first) noexcept {
         for (const page& one : range.pages) {
@@ -99,6 +111,7 @@ class retire_book {
                 change_ticket(*next, *recorded);
             }
             next->accessible = index < run.first + run.accessible;
+            next->read_only = run.read_only[(index - run.first).count()] != 0;
             retire(*next);
             ++index;
         }

@@ -208,6 +208,29 @@ class retire_queue {
         return {};
     }
 
+    /// Waits until none of the pages [first, end) retires any more, of all or of those that are read-only,
+    /// and unmaps them: where something else is to be mapped.
+    [[nodiscard]] status clear(const addresses_type& range, page_index first, page_index end,
+                               bool read_only) noexcept {
+        std::unique_lock lock{mutex_};
+        while (const page* const one = book_type::retiring(range, first, end, read_only)) {
+            page_count reclaimed{};
+            const status outcome = one->ticket != nullptr ? work_.wait_for_ticket(lock, *one->ticket)
+                                                          : work_.unmap_due(every_page, reclaimed);
+            if (!outcome && reclaimed == page_count{})
+                return outcome;
+        }
+        return {};
+    }
+    /// The first page that retires and is read-only, so that a growth over it would wait; `otherwise` where
+    /// there is none.
+    [[nodiscard]] page_index first_read_only(const addresses_type& range,
+                                             page_index otherwise) const noexcept {
+        const std::lock_guard lock{mutex_};
+        const page* const one = book_type::retiring(range, page_index{}, otherwise, true);
+        return one != nullptr ? one->index : otherwise;
+    }
+
     [[nodiscard]] page_count retiring(const addresses_type& range) const noexcept {
         const std::lock_guard lock{mutex_};
         return page_count{range.retiring};

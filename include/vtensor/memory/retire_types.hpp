@@ -7,6 +7,7 @@
 #include <vtensor/memory/pooled_chunk.hpp>
 
 #include <cstddef>
+#include <cstdint>
 #include <span>
 
 namespace vtensor {
@@ -32,6 +33,7 @@ struct page_run {
     /// One a page, each with the reference that the range holds.
     std::span<const pooled_chunk<Backend>> chunks;
     page_count accessible; ///< of them, the first ones, which may be touched
+    std::span<const std::uint8_t> read_only; ///< for each page: 1 where it may only be read
 };
 
 /// The upper end of a range's mapped pages that queued work may read, or that none reads.

@@ -44,6 +44,7 @@ struct retiring_page : boost::intrusive::list_base_hook<boost::intrusive::tag<by
     retire_ticket<Backend>* ticket = nullptr; ///< null: there is nothing to wait for any more
     retiring_stage stage = retiring_stage::retiring;
     bool accessible = false; ///< false for what a failed growth left behind
+    bool read_only = false;  ///< its chunk was shared: it is not taken back for a growth
 };
 
 template <stream_ordered_backend Backend, class Order>

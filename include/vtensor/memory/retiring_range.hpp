@@ -56,6 +56,7 @@ class retiring_range : private mapped_range<Pool> {
     using base::finish_exchange;
     using base::limit;
     using base::mapped;
+    using base::owner;
     using base::page_size;
     using base::pages;
     using base::pool;
@@ -72,8 +73,8 @@ class retiring_range : private mapped_range<Pool> {
     }
 
     /// Makes at least `count` pages accessible, or changes nothing. Pages that retire are taken back without
-    /// a call of the backend. Where memory or mappings are short, what no work reads any more is unmapped
-    /// before it is said so.
+    /// a call of the backend; shared ones are not, and are waited for. Where memory or mappings are short,
+    /// what no work reads any more is unmapped before it is said so.
     [[nodiscard]] status grow_to(page_count count) noexcept {
         if (count > limit() || count <= accessible())
             return base::grow_to(count);
@@ -106,14 +107,30 @@ class retiring_range : private mapped_range<Pool> {
         return leave_to_queue(count, queue().retire(*entry_, run_from(count), stream));
     }
 
-    /// As `mapped_range::exchange`, once nothing reads the pages that change any more: waits on the host for
-    /// what is queued on the stream, where one is given, and for who read them before they were revived.
+    /// How many pages `grow_to` makes accessible without waiting.
+    [[nodiscard]] page_count grows_without_waiting() const noexcept {
+        return queue().first_read_only(*entry_, page_index{} + limit()) - page_index{};
+    }
+
+    /// As `mapped_range::map_shared`, once none of the pages given up earlier is mapped any more: waits on
+    /// the host for that.
+    [[nodiscard]] status map_shared(std::span<const chunk> shared) noexcept {
+        const status outcome =
+            queue().clear(*entry_, page_index{}, page_index{} + page_count{shared.size()}, false);
+        return outcome ? base::map_shared(shared) : outcome;
+    }
+
+    /// As `mapped_range::exchange`, once nothing uses the pages that are taken away any more: waits on the
+    /// host for what is queued on the stream, where one is given, and for who read them before they were
+    /// revived.
     [[nodiscard]] status exchange(page_exchange<backend_type>& moved, const stream_type* stream) noexcept {
+        if (moved.takes_none())
+            return base::exchange(moved);
         if (stream != nullptr) {
             if (const status outcome = queue().wait_for(*stream); !outcome)
                 return outcome;
         }
-        if (const status outcome = queue().wait_for_readers(*entry_, moved.first()); !outcome)
+        if (const status outcome = queue().wait_for_readers(*entry_, moved.first_taken()); !outcome)
             return outcome;
         return base::exchange(moved);
     }
@@ -153,7 +170,7 @@ class retiring_range : private mapped_range<Pool> {
 
     [[nodiscard]] page_run run_from(page_count first) const noexcept {
         return {page_index{} + first, pages_.tail(first),
-                accessible() > first ? accessible() - first : page_count{}};
+                accessible() > first ? accessible() - first : page_count{}, pages_.read_only(first)};
     }
     status leave_to_queue(page_count first, const status& outcome) noexcept {
         if (outcome)
@@ -163,6 +180,14 @@ class retiring_range : private mapped_range<Pool> {
 
     status try_grow_to(page_count count) noexcept {
         const page_count before = accessible();
+        if (retiring() != page_count{}) {
+            if (const status outcome =
+                    queue().clear(*entry_, page_index{}, page_index{} + count, /* read_only */ true);
+                !outcome)
+                return outcome;
+        }
+        if (const status outcome = base::drop_shared_rest(); !outcome)
+            return outcome;
         const page_count first = mapped();
         if (first == before && retiring() == page_count{})
             return base::grow_to(count);

@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
 #include <cstring>
 #include <span>
 
@@ -77,14 +78,21 @@ class row_pieces {
 };
 
 /// Queues the moves on the stream. On failure what was queued is copied back, behind it, each copy tried
-/// twice.
+/// twice; but nothing to read-only pages, over which nothing was copied either. Of these `read_only` says by
+/// page which they are, where there are any.
 template <stream_ordered_backend Backend>
 class row_copies {
   public:
     using stream_type = typename Backend::stream_type;
 
-    row_copies(Backend& backend, address start, bytes row, const stream_type& stream) noexcept
-        : backend_{&backend}, start_{start}, row_{row}, stream_{&stream} {}
+    row_copies(Backend& backend, address start, bytes row, const stream_type& stream,
+               std::span<const std::uint8_t> read_only = {}, bytes page = bytes{1}) noexcept
+        : backend_{&backend},
+          start_{start},
+          row_{row},
+          stream_{&stream},
+          read_only_{read_only},
+          page_{page} {}
 
     [[nodiscard]] status queue(std::span<const defrag::row_move> moves) noexcept {
         for (std::size_t index = 0; index < moves.size(); ++index) {
@@ -111,9 +119,31 @@ class row_copies {
     void back(const row_pieces& pieces, std::size_t done) noexcept {
         for (std::size_t piece = done; piece-- > 0;) {
             const defrag::row_move part = pieces[piece];
-            if (!copy(part.to, part.from, part.count))
-                static_cast<void>(copy(part.to, part.from, part.count));
+            const bytes end = row_ * (std::size_t{part.from} + part.count);
+            for (bytes first = row_ * part.from, last; first < end; first = last) {
+                last = end_of_run(first, end);
+                if (!is_read_only(first))
+                    put_back(first, row_ * part.to + (first - row_ * part.from), last - first);
+            }
         }
+    }
+    void put_back(bytes to, bytes from, bytes size) noexcept {
+        const auto again = [&] { return backend_->copy(start_ + to, start_ + from, size, *stream_); };
+        if (!again())
+            static_cast<void>(again());
+    }
+    [[nodiscard]] bool is_read_only(bytes offset) const noexcept {
+        const std::size_t page = offset / page_;
+        return page < read_only_.size() && read_only_[page] != 0;
+    }
+    /// Of the bytes from `first` on, the end of those that lie on pages of the same kind.
+    [[nodiscard]] bytes end_of_run(bytes first, bytes end) const noexcept {
+        if (read_only_.empty())
+            return end;
+        bytes next = first;
+        while (next < end && is_read_only(next) == is_read_only(first))
+            next = page_ * (next / page_ + 1);
+        return std::min(next, end);
     }
     status copy(slot_type from, slot_type to, std::uint32_t count) noexcept {
         return backend_->copy(start_ + row_ * to, start_ + row_ * from, row_ * count, *stream_);
@@ -123,6 +153,8 @@ class row_copies {
     address start_;
     bytes row_;
     const stream_type* stream_;
+    std::span<const std::uint8_t> read_only_;
+    bytes page_;
 };
 
 } // namespace vtensor::detail

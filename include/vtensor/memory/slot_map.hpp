@@ -96,6 +96,23 @@ class slot_map {
         next_ = 0;
     }
 
+    /// As `other` would be if it were cut to `rows` of its rows. `out_of_memory`: nothing changed. O(rows).
+    [[nodiscard]] status copy_prefix(const slot_map& other, std::size_t rows) noexcept {
+        try {
+            slot_map copy;
+            copy.positions_ = other.positions_;
+            copy.rows_ = other.rows_;
+            copy.live_ = other.live_;
+            copy.next_ = other.next_;
+            copy.identity_ = other.identity_;
+            copy.resize(rows);
+            *this = std::move(copy);
+        } catch (const std::bad_alloc&) {
+            return error{errc::out_of_memory, verb::share, 0, bytes{other.rows_ * sizeof(position_type)}};
+        }
+        return {};
+    }
+
     // ---- rows die ----
 
     /// Whether all rows but `kept` may be evicted: `kept` is sorted, without duplicates, and of live slots,

@@ -75,6 +75,12 @@ class evicting : public defragmenting<evicting<Tensor, Stream>, Stream> {
     [[nodiscard]] std::size_t prepared_slots() const noexcept { return slots_.prepared(); }
     void resize_slots(std::size_t rows) noexcept { slots_.resize(rows); }
     [[nodiscard]] slot_map& slots() noexcept { return slots_; }
+    using slots_type = slot_map;
+    /// Those of the first rows, for another tensor to take.
+    [[nodiscard]] status copy_slots(std::size_t rows, slot_map& into) const noexcept {
+        return into.copy_prefix(slots_, rows);
+    }
+    void take_slots(slot_map&& slots) noexcept { slots_ = std::move(slots); }
     [[nodiscard]] bool verify_slots(std::size_t rows) const noexcept {
         return slots_.verify() && slots_.rows() == rows;
     }
@@ -98,6 +104,9 @@ class not_evicting {
         return std::numeric_limits<std::size_t>::max();
     }
     static constexpr void resize_slots(std::size_t) noexcept {}
+    struct slots_type {};
+    [[nodiscard]] static constexpr status copy_slots(std::size_t, slots_type&) noexcept { return {}; }
+    static constexpr void take_slots(slots_type&&) noexcept {}
     [[nodiscard]] static constexpr bool verify_slots(std::size_t) noexcept { return true; }
 };
 

@@ -109,6 +109,7 @@ template <class Policy, class Stream, class... Part>
     if (!all([&](auto& one) { return one.prepare(moves, stream); }))
         return outcome;
     if (all([&](auto& one) { return one.move_pages(stream); }) &&
+        all([&](auto& one) { return one.make_writable(stream); }) &&
         all([&](auto& one) { return one.move_rows(stream); })) {
         std::apply([&](auto&... one) { (one.finish(stream), ...); }, steps);
         ((*parts.rows = moves.rows_after), ...);
