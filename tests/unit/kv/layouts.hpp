@@ -60,6 +60,12 @@ class plain_layer {
             rows.resize(rows.size() - count);
         next_ -= static_cast<position_type>(count);
     }
+    /// Rows at position `first` and later are forgotten.
+    void take_back(position_type first) {
+        for (auto& rows : heads)
+            std::erase_if(rows, [&](const plain_row& row) { return row.position >= first; });
+        next_ = first;
+    }
     /// A random choice of rows stays in every head, `share` of them; as slots, for `layer` of `kept`.
     template <class Cache>
     void evict(const Cache& cache, double share, eviction::kept_rows& kept) {

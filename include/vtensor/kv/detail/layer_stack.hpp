@@ -17,14 +17,15 @@
 #include <limits>
 #include <mutex>
 #include <new>
+#include <stdexcept>
 #include <utility>
 #include <vector>
 
 namespace vtensor::kv::detail {
 
-/// The owner's thread adds rows and reads them; another may be in `try_prepare` meanwhile. A mutex guards
-/// each layer while its memory or its rows change, never longer, so that the owner waits for the mapping of
-/// one layer at most. Every other verb needs that no `try_prepare` is running.
+/// The owner's thread adds rows and reads them; another may be in `try_prepare` meanwhile. Every layer has a
+/// mutex, held while its memory or its rows change, never longer: the owner waits for the mapping of the
+/// layer he asks for at most. Every other verb needs that no `try_prepare` is running.
 ///
 /// A layer has the tokens below `next_position()`; the tokens that the sequence has beyond those are to be
 /// added, and there is memory for them.
@@ -49,7 +50,7 @@ class layer_stack {
         try {
             layers_.reserve(count);
         } catch (const std::bad_alloc&) {
-            return error{errc::out_of_memory, verb::construct, 0, bytes{count * sizeof(Layer)}};
+            return error{errc::out_of_memory, verb::construct, 0, bytes{count * sizeof(guarded)}};
         } catch (const std::length_error&) {
             return error{errc::out_of_memory, verb::construct, 0,
                          bytes{std::numeric_limits<std::size_t>::max()}};
@@ -58,15 +59,15 @@ class layer_stack {
             auto made = make();
             if (!made)
                 return made.status();
-            layers_.push_back(*std::move(made));
+            layers_.emplace_back(*std::move(made));
         }
         return {};
     }
 
     [[nodiscard]] pool_type& pool() const noexcept { return *pool_; }
     [[nodiscard]] std::size_t size() const noexcept { return layers_.size(); }
-    [[nodiscard]] Layer& operator[](std::size_t index) noexcept { return layers_[index]; }
-    [[nodiscard]] const Layer& operator[](std::size_t index) const noexcept { return layers_[index]; }
+    [[nodiscard]] Layer& operator[](std::size_t index) noexcept { return layers_[index].layer; }
+    [[nodiscard]] const Layer& operator[](std::size_t index) const noexcept { return layers_[index].layer; }
 
     /// Every layer has memory for `tokens` tokens, or nothing changed: neither in the layers nor in the pool.
     /// Layer by layer and tensor by tensor, so that the pages of a tensor come from neighbouring chunks.
@@ -77,8 +78,8 @@ class layer_stack {
             if (outcome)
                 continue;
             while (index-- > 0) {
-                const std::lock_guard lock{mutex_};
-                layers_[index].undo_prepare();
+                const std::lock_guard lock{layers_[index].mutex};
+                layers_[index].layer.undo_prepare();
             }
             discard_beyond(created);
             return outcome;
@@ -89,20 +90,21 @@ class layer_stack {
     /// How many tokens the sequence can have without anything that may fail.
     [[nodiscard]] std::size_t prepared() const noexcept {
         std::size_t least = layers_.empty() ? 0 : std::numeric_limits<std::size_t>::max();
-        for (const Layer& layer : layers_) {
-            const std::lock_guard lock{mutex_};
-            least = std::min(least, layer.next_position() + layer.prepared());
+        for (const guarded& each : layers_) {
+            const std::lock_guard lock{each.mutex};
+            least = std::min(least, each.layer.next_position() + each.layer.prepared());
         }
         return least;
     }
 
     /// The layer has rows for the first `tokens` tokens, for which memory was prepared.
     void settle(std::size_t index, std::size_t tokens) noexcept {
-        Layer& layer = layers_[index];
-        if (layer.next_position() == tokens)
+        guarded& each = layers_[index];
+        const std::size_t there = each.layer.next_position();
+        if (there == tokens)
             return;
-        const std::lock_guard lock{mutex_};
-        [[maybe_unused]] const status outcome = layer.try_append(tokens - layer.next_position());
+        const std::lock_guard lock{each.mutex};
+        [[maybe_unused]] const status outcome = each.layer.try_append(tokens - there);
         VTENSOR_ASSERT(outcome.ok());
     }
     void settle_all(std::size_t tokens) noexcept {
@@ -111,16 +113,16 @@ class layer_stack {
     }
 
     void take_back(std::size_t tokens) noexcept {
-        for (Layer& layer : layers_)
-            layer.take_back(static_cast<position_type>(tokens));
+        for (guarded& each : layers_)
+            each.layer.take_back(static_cast<position_type>(tokens));
     }
 
     /// Unmaps what is not needed for `tokens` tokens. Layer by layer: where the backend refuses, the layers
     /// before that are trimmed.
     [[nodiscard]] status try_trim(std::size_t tokens) noexcept {
-        for (Layer& layer : layers_) {
-            const std::size_t there = layer.next_position();
-            if (const status outcome = layer.try_trim(tokens > there ? tokens - there : 0); !outcome)
+        for (guarded& each : layers_) {
+            const std::size_t there = each.layer.next_position();
+            if (const status outcome = each.layer.try_trim(tokens > there ? tokens - there : 0); !outcome)
                 return outcome;
         }
         return {};
@@ -129,16 +131,16 @@ class layer_stack {
     /// Room of the slots again, where an eviction took it: the memory is there. Not to be had, the next
     /// growth tells.
     void keep_prepared(std::size_t tokens) noexcept {
-        for (Layer& layer : layers_) {
-            if (!prepare(layer, tokens, surplus::none))
+        for (guarded& each : layers_) {
+            if (!prepare(each, tokens, surplus::none))
                 return;
         }
     }
 
     [[nodiscard]] cache_figures figures() const noexcept {
         cache_figures sum;
-        for (const Layer& layer : layers_) {
-            const layer_figures one = layer.figures();
+        for (const guarded& each : layers_) {
+            const layer_figures one = each.layer.figures();
             sum.live_rows += one.live_rows;
             sum.used += one.used;
             sum.mapped += one.mapped;
@@ -150,17 +152,27 @@ class layer_stack {
 
     /// Checks the book-keeping of a sequence of `tokens` tokens, O(rows).
     [[nodiscard]] bool verify(std::size_t tokens) const noexcept {
-        return std::all_of(layers_.begin(), layers_.end(), [&](const Layer& layer) {
-            return layer.verify() && layer.next_position() <= tokens &&
-                   tokens - layer.next_position() <= layer.prepared();
+        return std::all_of(layers_.begin(), layers_.end(), [&](const guarded& each) {
+            const std::size_t there = each.layer.next_position();
+            return each.layer.verify() && there <= tokens && tokens - there <= each.layer.prepared();
         });
     }
 
   private:
-    [[nodiscard]] status prepare(Layer& layer, std::size_t tokens, surplus with) noexcept {
-        const std::lock_guard lock{mutex_};
-        const std::size_t there = layer.next_position();
-        return layer.try_prepare(tokens > there ? tokens - there : 0, with);
+    struct guarded {
+        explicit guarded(Layer&& made) noexcept : layer{std::move(made)} {}
+        guarded(guarded&& other) noexcept : layer{std::move(other.layer)} {}
+        guarded& operator=(guarded&&) = delete;
+        ~guarded() = default;
+
+        Layer layer;
+        mutable typename pool_type::mutex_type mutex{};
+    };
+
+    [[nodiscard]] static status prepare(guarded& each, std::size_t tokens, surplus with) noexcept {
+        const std::lock_guard lock{each.mutex};
+        const std::size_t there = each.layer.next_position();
+        return each.layer.try_prepare(tokens > there ? tokens - there : 0, with);
     }
     /// What was created for a growth that failed goes back to the backend. Other users of the pool may make
     /// this less, or lose free chunks to it, never more than that.
@@ -171,8 +183,7 @@ class layer_stack {
     }
 
     pool_type* pool_;
-    std::vector<Layer> layers_;
-    mutable typename pool_type::mutex_type mutex_;
+    std::vector<guarded> layers_;
 };
 
 } // namespace vtensor::kv::detail
