@@ -14,6 +14,7 @@
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <type_traits>
 #include <utility>
@@ -165,6 +166,47 @@ template <class S>
 concept sharing_policy = std::copyable<S> && requires(const S& policy, const sharing_state& state) {
     { policy.pages(state) }
     noexcept->std::same_as<page_count>;
+};
+
+/// Where a manager of sequences finds memory when there is none left.
+enum class reclaim_source : std::uint8_t {
+    look_ahead,  ///< what is mapped for tokens to come
+    lazily_held, ///< the pages of released sequences that nobody asks for
+    prefixes,    ///< recorded prefixes that no sequence uses, the one used longest ago first
+    sequences,   ///< running sequences of lower priority, or younger ones of the same: they are preempted
+};
+
+/// What a reclaim policy decides from.
+struct reclaim_state {
+    bytes missing;               ///< an estimate; 0 where it is not known
+    std::uint32_t exhausted = 0; ///< bit s: source s has nothing left
+
+    [[nodiscard]] constexpr bool has(reclaim_source source) const noexcept {
+        return (exhausted >> static_cast<unsigned>(source) & 1u) == 0;
+    }
+};
+
+/// Which source is taken from next; none: give up. Asked again after each piece that was given back.
+template <class R>
+concept reclaim_policy = std::copyable<R> && requires(const R& policy, const reclaim_state& state) {
+    { policy.next(state) }
+    noexcept->std::same_as<std::optional<reclaim_source>>;
+};
+
+/// What a preemption policy decides from.
+struct preemption_state {
+    std::size_t tokens = 0;     ///< of the sequence
+    std::size_t recorded = 0;   ///< of them, in the prefix tree, where they stay as long as memory allows
+    bytes rows;                 ///< keys and values of the tokens
+    bool can_be_copied = false; ///< the CPU reaches them
+};
+
+/// Whether the rows of a sequence that is preempted are copied to the host's memory, to be copied back; or
+/// forgotten, to be computed again.
+template <class P>
+concept preemption_policy = std::copyable<P> && requires(const P& policy, const preemption_state& state) {
+    { policy.keeps_rows(state) }
+    noexcept->std::same_as<bool>;
 };
 
 /// How far an eviction policy looks before it decides which rows stay.

@@ -84,6 +84,11 @@ enum class verb : std::uint8_t {
     measure,
     share,
     make_writable,
+    extend,
+    fork,
+    preempt,
+    resume,
+    truncate,
 };
 
 /// One failure: what, where, the number the system gave (0 where none), and the size asked for (0 where it
@@ -240,6 +245,16 @@ struct error {
         return "share";
     case verb::make_writable:
         return "make_writable";
+    case verb::extend:
+        return "extend";
+    case verb::fork:
+        return "fork";
+    case verb::preempt:
+        return "preempt";
+    case verb::resume:
+        return "resume";
+    case verb::truncate:
+        return "truncate";
     }
     return "unnamed";
 }
