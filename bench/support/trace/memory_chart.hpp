@@ -68,6 +68,8 @@ class memory_chart {
 
     void write(std::ostream& out) const {
         const std::size_t lines = (panels_.size() + 1) / 2;
+        const auto places = places_of_names();
+        const double first_top = places.back().second + 40; // the last place is the end
         const double height = first_top + static_cast<double>(lines) * (tall + gap_down);
         out << R"(<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 )" << whole_width << ' '
             << number(height) << R"(" font-family="system-ui, sans-serif" font-size="13">)" << '\n'
@@ -75,7 +77,7 @@ class memory_chart {
             << R"(" fill="#ffffff"/>)" << '\n'
             << R"(<text x="20" y="24" font-weight="600" fill="#1f2933">Memory that live sequences hold (dashed: )"
             << R"(the bytes of their tokens), MiB over simulated seconds</text>)" << '\n';
-        write_names(out);
+        write_names(out, places);
         for (std::size_t index = 0; index < panels_.size(); ++index)
             write_panel(out, panels_[index], first_left + static_cast<double>(index % 2) * (wide + gap),
                         first_top + static_cast<double>(index / 2) * (tall + gap_down));
@@ -84,7 +86,7 @@ class memory_chart {
 
   private:
     static constexpr int whole_width = 960;
-    static constexpr double first_left = 60, first_top = 84, wide = 400, tall = 200, gap = 80, gap_down = 76;
+    static constexpr double first_left = 60, wide = 400, tall = 200, gap = 80, gap_down = 76;
     static constexpr std::array colours{"#7b8794", "#d0602f", "#1b7f6b", "#3d7ab8",
                                         "#c9a227", "#b08bbf", "#8c6d1f"};
 
@@ -102,13 +104,31 @@ class memory_chart {
         return colours[place % colours.size()];
     }
 
-    void write_names(std::ostream& out) const {
+    /// Where the names stand, line after line, and the end of the last one.
+    [[nodiscard]] std::vector<std::pair<double, double>> places_of_names() const {
+        std::vector<std::pair<double, double>> places;
         double left = 20;
+        double top = 44;
         for (const std::string& name : names()) {
-            out << "<line x1=\"" << number(left) << "\" x2=\"" << number(left + 26)
-                << R"(" y1="44" y2="44" stroke=")" << colour_of(name) << "\" stroke-width=\"2\"/>\n<text x=\""
-                << number(left + 34) << "\" y=\"48\" fill=\"#1f2933\">" << escaped(name) << "</text>\n";
-            left += 60 + 7.5 * static_cast<double>(name.size());
+            const double space = 60 + 7.5 * static_cast<double>(name.size());
+            if (left > 20 && left + space > whole_width) {
+                left = 20;
+                top += 20;
+            }
+            places.emplace_back(left, top);
+            left += space;
+        }
+        places.emplace_back(left, top);
+        return places;
+    }
+    void write_names(std::ostream& out, const std::vector<std::pair<double, double>>& places) const {
+        const auto known = names();
+        for (std::size_t index = 0; index < known.size(); ++index) {
+            const auto [left, top] = places[index];
+            out << "<line x1=\"" << number(left) << "\" x2=\"" << number(left + 26) << "\" y1=\""
+                << number(top) << "\" y2=\"" << number(top) << "\" stroke=\"" << colour_of(known[index])
+                << "\" stroke-width=\"2\"/>\n<text x=\"" << number(left + 34) << "\" y=\"" << number(top + 4)
+                << "\" fill=\"#1f2933\">" << escaped(known[index]) << "</text>\n";
         }
     }
 

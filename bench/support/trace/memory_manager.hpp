@@ -17,7 +17,7 @@
 
 namespace vtensor::bench {
 
-using sequence_id = std::uint32_t;
+using sequence_id = std::uint64_t;
 
 /// A sequence that was let in: it has memory for all tokens of its prompt.
 struct admission {
