@@ -32,7 +32,7 @@ void check_refused(const std::vector<std::string>& words, const std::string& say
     CHECK(end.code == 2);
     CHECK(end.out.empty());
     CHECK(std::count(end.err.begin(), end.err.end(), '\n') == 1);
-    CHECK_THAT(end.err, Catch::StartsWith("memory_map: "));
+    CHECK(end.err.starts_with("memory_map: "));
     CHECK_THAT(end.err, ContainsSubstring(says));
 }
 
@@ -48,7 +48,7 @@ TEST_CASE("memory_map writes a page of a story that has all there is to show") {
 
     const std::string page = content_of(path);
     CHECK(page.size() < 1'000'000);
-    CHECK_THAT(page, Catch::StartsWith("<!DOCTYPE html>"));
+    CHECK(page.starts_with("<!DOCTYPE html>"));
     const auto timeline = nlohmann::json::parse(memory_map::testing::timeline_in(page));
     std::set<std::string> seen;
     for (const auto& step : timeline.at("steps")) {
@@ -76,5 +76,5 @@ TEST_CASE("memory_map says in one sentence why it wrote nothing") {
 
 TEST_CASE("memory_map explains itself") {
     CHECK_THAT(run({"--help"}).out, ContainsSubstring("--output"));
-    CHECK_THAT(run({"--version"}).out, Catch::StartsWith("memory_map "));
+    CHECK(run({"--version"}).out.starts_with("memory_map "));
 }

@@ -9,7 +9,7 @@ const vm = require("vm");
 
 const page = fs.readFileSync(process.argv[2], "utf8");
 const scripts = [...page.matchAll(/<script>([\s\S]*?)<\/script>/g)].map((match) => match[1]);
-assert.strictEqual(scripts.length, 3);
+assert.strictEqual(scripts.length, 4);
 scripts.forEach((text) => new vm.Script(text)); // the syntax
 const { timeline, map } = vm.runInNewContext(`${scripts[0]};${scripts[1]};({ timeline, map: memoryMap })`);
 const last = timeline.steps.length - 1;

@@ -56,6 +56,8 @@ std::string fill(std::string_view page, const nlohmann::ordered_json& timeline) 
             result += parts::style;
         else if (name == "model")
             result += parts::model;
+        else if (name == "picture")
+            result += parts::picture;
         else if (name == "view")
             result += parts::view;
         else if (name == "timeline")

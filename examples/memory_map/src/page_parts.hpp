@@ -7,10 +7,10 @@
 
 namespace memory_map::parts {
 
-extern const std::string_view page;  ///< HTML with places for the others
-extern const std::string_view style; ///< CSS
-extern const std::string_view
-    model; ///< JavaScript without a document: what the calls lead to, and their words
-extern const std::string_view view; ///< JavaScript that shows it
+extern const std::string_view page;    ///< HTML with places for the others
+extern const std::string_view style;   ///< CSS
+extern const std::string_view model;   ///< JavaScript without a document: what steps lead to, and their words
+extern const std::string_view picture; ///< JavaScript that draws the map
+extern const std::string_view view;    ///< JavaScript that goes from step to step
 
 } // namespace memory_map::parts

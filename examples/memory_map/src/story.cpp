@@ -17,7 +17,6 @@ namespace memory_map {
 
 namespace {
 
-using namespace vtensor::literals;
 using vtensor::slot_type;
 
 using memory = vtensor::adaptors::tracing<vtensor::host_backend, recorder>;
@@ -25,22 +24,24 @@ using pool_type = vtensor::chunk_pool<memory>;
 using tensor =
     vtensor::virtual_tensor<vtensor::float16, memory, vtensor::growth::exact, vtensor::eviction::by_caller>;
 
-// A token is 8 heads × 16 numbers of 2 bytes, 256 B; 16 tokens fill a page.
-const vtensor::row_shape token{8, 16};
-constexpr vtensor::bytes page_size = 4_KiB;
-constexpr std::size_t page_rows = 16;
+constexpr std::size_t page_rows = 16; // tokens that fill a page
 constexpr std::size_t longest = 24 * page_rows;
 constexpr std::size_t prompt = 5 * page_rows; // of the system prompt
+
+/// A token of 8 heads, so wide that 16 fill a page: 16 numbers a head, 256 B, where a page has 4 KiB.
+vtensor::row_shape token_on(vtensor::bytes page) {
+    return {8, page.count() / (page_rows * 8 * sizeof(vtensor::float16))};
+}
 
 /// The stage: memory, the recorder, and the conversations that are there.
 class stage {
   public:
-    stage() : pool_{traced_, {.chunk_size = page_size}} {}
+    stage() : pool_{traced_} {}
 
     void say(std::string title, std::string text) { notes_.say(std::move(title), std::move(text)); }
 
     [[nodiscard]] tensor begin(const char* name) {
-        tensor made{pool_, token, longest};
+        tensor made{pool_, token_on(pool_.chunk_size()), longest};
         call(made, name);
         return made;
     }
