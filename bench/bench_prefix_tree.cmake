@@ -1,0 +1,2 @@
+add_executable(bench_prefix_tree bench_prefix_tree.cpp)
+target_link_libraries(bench_prefix_tree PRIVATE vtensor::vtensor vtensor_strict)
