@@ -47,6 +47,10 @@ timeline.steps.forEach((step, at) => {
     shared += chunk.places.size > 1 ? chunk.pages * chunk.places.size : 0;
     assert.ok(chunk.places.size === 0 || chunk.owner !== null);
   }
+  let behind = 0; // the same, seen from the pages
+  for (const lane of state.lanes)
+    for (const each of lane.pages.values()) behind += each.pages;
+  assert.strictEqual(behind, mapped, `pages after step ${at}`);
   assert.strictEqual(mapped * timeline.page, timeline.totals.mapped[at], `mapped after step ${at}`);
   assert.strictEqual(shared * timeline.page, timeline.totals.shared[at], `shared after step ${at}`);
   assert.strictEqual(physical * timeline.page, timeline.totals.physical[at], `physical after step ${at}`);
