@@ -79,6 +79,7 @@ class defragmentation {
         if constexpr (detail::has_streams<pool_type>) {
             if (stream != nullptr) {
                 const status outcome = copies(*stream).queue(moves_->rows);
+                copies_queued_ = true; // also where it failed: some, and those that undo them
                 rows_moved_ = outcome.ok();
                 return outcome;
             }
@@ -112,9 +113,10 @@ class defragmentation {
     void undo([[maybe_unused]] const stream_type* stream) noexcept {
         if (rows_moved_)
             undo_rows(stream);
-        writable_.undo(rows_moved_ ? stream : nullptr);
+        const stream_type* const used = copies_queued_ ? stream : nullptr;
+        writable_.undo(used);
         if (pages_moved_)
-            range_->undo_exchange(pages_, rows_moved_ ? stream : nullptr);
+            range_->undo_exchange(pages_, used);
         rows_moved_ = pages_moved_ = false;
     }
 
@@ -156,6 +158,7 @@ class defragmentation {
     std::vector<std::uint8_t> read_only_; ///< by page, where any is
     bool pages_moved_ = false;
     bool rows_moved_ = false;
+    bool copies_queued_ = false;
 };
 
 } // namespace vtensor

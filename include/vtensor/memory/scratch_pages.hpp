@@ -57,6 +57,8 @@ class scratch_pages : private mapped_range<Pool> {
         taken_ = outcome.ok();
         if (!taken_)
             base::give_back(chunks);
+        else
+            static_cast<void>(base::addresses_.release()); // the destructor tries again
         return outcome;
     }
     /// How many of the chunks the backend had to create.

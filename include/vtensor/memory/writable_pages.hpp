@@ -58,7 +58,7 @@ class writable_pages {
             return {};
         if (const status outcome = copied_.empty() ? status{} : make_copies(stream); !outcome)
             return outcome;
-        const status outcome = range_->exchange(pages_, stream);
+        const status outcome = range_->exchange(pages_, nullptr); // what is taken was waited for
         done_ = outcome.ok();
         if (!done_)
             give_copies_back();
