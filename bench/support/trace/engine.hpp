@@ -86,11 +86,10 @@ class engine {
         grow();
         const std::size_t decoding = running_.size();
         const std::size_t context = live_.total();
-        const std::size_t prefill = record_.preemptions == preemptions ? admit() : 0;
+        const std::size_t prefill = admit();
         if (running_.empty()) {
-            // Nothing held memory, and the request still found none.
-            if (record_.preemptions == preemptions)
-                refuse_front();
+            if (blocked_)
+                refuse_front(); // nothing held memory, and the request found none
             return;
         }
         step_record now{.start = now_,

@@ -23,8 +23,10 @@ class counting_manager final : public memory_manager_under_test {
     [[nodiscard]] std::string name() const override { return "counting"; }
     [[nodiscard]] std::optional<admission> begin(std::span<const token_id> prompt,
                                                  std::uint64_t salt) override {
-        if (used() + prompt.size() > capacity_)
+        if (used() + prompt.size() > capacity_) {
+            ++refused;
             return std::nullopt;
+        }
         const sequence_id id = next_++;
         live_[id] = {prompt.begin(), prompt.end()};
         log.push_back("begin " + std::to_string(prompt[0]) + " with " + std::to_string(prompt.size()));
@@ -61,6 +63,7 @@ class counting_manager final : public memory_manager_under_test {
     std::vector<std::string> log;
     std::vector<std::uint64_t> salts;
     std::size_t extended = 0;
+    std::size_t refused = 0; ///< of `begin`
     std::size_t matched = 0; ///< what every `begin` claims
     double hidden = 0;
     double computed = 0;
@@ -176,6 +179,7 @@ TEST_CASE("A request that finds no memory waits, and those behind it do, until s
             memory);
     CHECK(memory.log == names{"begin 0 with 60", "end 0 with 62", "begin 1 with 50", "begin 2 with 5",
                               "end 1 with 50", "end 2 with 5"});
+    CHECK(memory.refused == 1); // it is not asked again before
     CHECK(record.finished == 3);
     CHECK(record.preemptions == 0);
 }
@@ -191,6 +195,7 @@ TEST_CASE(
     // of which two have KV. It is before the third in the queue, had that not been let in before.
     CHECK(memory.log == names{"begin 0 with 10", "begin 1 with 10", "begin 2 with 2", "end 2 with 2",
                               "preempt 1 with 12", "end 0 with 13", "begin 1 with 13", "end 1 with 13"});
+    CHECK(memory.refused == 0);
     CHECK(record.preemptions == 1);
     CHECK(record.recomputed_tokens == 13);
     CHECK(record.prompt_tokens == 22); // recomputing is no prompt
@@ -218,6 +223,12 @@ TEST_CASE("What can never fit is refused, and with it what would follow") {
         CHECK(record.refused == 2);
         CHECK(record.finished == 1);
         CHECK(memory.log == names{"begin 2 with 5", "end 2 with 5"});
+    }
+    SECTION("an answer, with nobody waiting") {
+        counting_manager memory{20};
+        const auto record = run(asked({{.prompt = 19, .decoded = 9}}), memory);
+        CHECK(record.refused == 1);
+        CHECK(record.finished == 0);
     }
     SECTION("an answer") {
         counting_manager memory{20};
