@@ -196,14 +196,26 @@ int write_file(const std::string& name, const auto& writer) {
     return 2;
 }
 
+/// Those that were named, or all. Throws where there is none of a name.
+std::vector<compared_manager> choose_managers(const trace_settings& settings) {
+    if (settings.managers.empty())
+        return {compared_managers.begin(), compared_managers.end()};
+    std::vector<compared_manager> chosen;
+    for (const std::string& name : settings.managers) {
+        const auto* const found = std::ranges::find(compared_managers, name, &compared_manager::name);
+        if (found == compared_managers.end()) {
+            std::string known;
+            for (const compared_manager& one : compared_managers)
+                known += (known.empty() ? "" : ", ") + std::string{one.name};
+            throw std::runtime_error{"there is no memory manager '" + name + "' among: " + known};
+        }
+        chosen.push_back(*found);
+    }
+    return chosen;
+}
+
 int run_all(const trace_settings& settings) {
-    std::vector<compared_manager> managers;
-    for (const compared_manager& one : compared_managers)
-        if (settings.managers.empty() ||
-            std::ranges::find(settings.managers, one.name) != settings.managers.end())
-            managers.push_back(one);
-    if (managers.size() < settings.managers.size())
-        throw std::runtime_error{"there is no such memory manager"};
+    const auto managers = choose_managers(settings);
     report results{"bench_trace"};
     memory_chart chart;
     std::printf("bench_trace on %s\n", machine_description().c_str());

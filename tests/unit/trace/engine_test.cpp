@@ -119,12 +119,12 @@ TEST_CASE("The clock of one request is the sum of its steps") {
     // A step of 50 tokens of the prompt, then two of one sequence with 51 and 52 tokens.
     REQUIRE(record.steps.size() == 3);
     CHECK(record.steps[0].start == 10);
-    CHECK(record.steps[0].computing == Approx(1 + 0.5));
-    CHECK(record.steps[1].start == Approx(11.5));
-    CHECK(record.steps[1].computing == Approx(1 + 0.1 + 0.51));
-    CHECK(record.steps[2].computing == Approx(1 + 0.1 + 0.52));
-    CHECK(record.seconds == Approx(10 + 1.5 + 1.61 + 1.62));
-    CHECK(memory.computed == Approx(1.5 + 1.61 + 1.62));
+    CHECK(record.steps[0].computing == Catch::Approx(1 + 0.5));
+    CHECK(record.steps[1].start == Catch::Approx(11.5));
+    CHECK(record.steps[1].computing == Catch::Approx(1 + 0.1 + 0.51));
+    CHECK(record.steps[2].computing == Catch::Approx(1 + 0.1 + 0.52));
+    CHECK(record.seconds == Catch::Approx(10 + 1.5 + 1.61 + 1.62));
+    CHECK(memory.computed == Catch::Approx(1.5 + 1.61 + 1.62));
     CHECK(record.steps[2].tokens == 52);
     CHECK(record.steps[2].memory.held == bytes{52});
     CHECK(memory.log == names{"begin 0 with 50", "end 0 with 52"}); // the last token needs no KV
@@ -143,11 +143,11 @@ TEST_CASE("Sequences that run share a step, and one that comes later is let in b
                             memory);
     REQUIRE(record.steps.size() == 4);
     CHECK(record.steps[0].sequences == 2);
-    CHECK(record.steps[0].computing == Approx(1.3));
+    CHECK(record.steps[0].computing == Catch::Approx(1.3));
     CHECK(record.steps[1].sequences == 2); // at 1.3 the third had not come
-    CHECK(record.steps[1].computing == Approx(1 + 0.2 + 0.32));
+    CHECK(record.steps[1].computing == Catch::Approx(1 + 0.2 + 0.32));
     CHECK(record.steps[2].sequences == 2);
-    CHECK(record.steps[2].computing == Approx(1 + 0.1 + 0.12 + 0.3));
+    CHECK(record.steps[2].computing == Catch::Approx(1 + 0.1 + 0.12 + 0.3));
     CHECK(record.steps[3].sequences == 1);
     CHECK(memory.log == names{"begin 0 with 10", "begin 1 with 20", "end 1 with 21", "begin 2 with 30",
                               "end 2 with 30", "end 0 with 13"});
@@ -246,8 +246,8 @@ TEST_CASE("A turn comes its time after the end of the one before it") {
                                    {.prompt = 20, .decoded = 1, .arrival = 5, .after = 0}}),
                             memory);
     REQUIRE(record.steps.size() == 2);
-    CHECK(record.steps[1].start == Approx(2 + 1.1 + 5));
-    CHECK(record.seconds == Approx(2 + 1.1 + 5 + 1.2));
+    CHECK(record.steps[1].start == Catch::Approx(2 + 1.1 + 5));
+    CHECK(record.seconds == Catch::Approx(2 + 1.1 + 5 + 1.2));
 }
 
 TEST_CASE("Matched tokens are not computed, the last one always is, and hits are counted once") {
@@ -255,7 +255,7 @@ TEST_CASE("Matched tokens are not computed, the last one always is, and hits are
     memory.matched = 15;
     const auto record = run(asked({{.prompt = 20, .decoded = 1}, {.prompt = 10, .decoded = 1}}), memory);
     REQUIRE(record.steps.size() == 1);
-    CHECK(record.steps[0].computing == Approx(1 + 0.05 + 0.01));
+    CHECK(record.steps[0].computing == Catch::Approx(1 + 0.05 + 0.01));
     CHECK(record.prompt_tokens == 30);
     CHECK(record.matched_tokens == 25);
     CHECK(record.wrong_rows == 2 * 25); // claimed and not there, seen when let in and when ended
@@ -283,11 +283,11 @@ TEST_CASE("Work beside the model is hidden as far as the model takes as long") {
     memory.hidden = 1.55; // the steps take 1.5, 1.61 and 1.62 seconds
     const auto record = run(all, memory);
     REQUIRE(record.steps.size() == 3);
-    CHECK(record.hidden == Approx(3 * 1.55));
+    CHECK(record.hidden == Catch::Approx(3 * 1.55));
     CHECK(record.steps[0].managing > 0.0499);
     CHECK(record.steps[0].managing < 0.1);
     CHECK(record.steps[1].managing < 0.04);
-    CHECK(record.seconds == Approx(1.5 + 1.61 + 1.62)); // what managing takes does not move the clock
+    CHECK(record.seconds == Catch::Approx(1.5 + 1.61 + 1.62)); // what managing takes does not move the clock
 }
 
 } // namespace vtensor::bench

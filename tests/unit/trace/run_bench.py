@@ -38,7 +38,7 @@ def main():
             refuse(f"a trace of two requests gave {mine}")
 
         (folder / "bad.csv").write_text("num_prefill_tokens,num_decode_tokens\n5,x\n")
-        quick = ["--quick", "--requests", "1"]
+        quick = ["--quick", "--requests", "1", "--limit-mib", "32"]
         for bad in (["--no-such", "1"], ["--trace", folder / "none.csv"], ["--trace", folder / "bad.csv"], ["--manager", "none"],
                     [*quick, "--json", folder / "no" / "such.json"], [*quick, "--svg", folder / "no" / "such.svg"]):
             told = subprocess.run([bench, *bad], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)

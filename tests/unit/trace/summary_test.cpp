@@ -41,22 +41,22 @@ TEST_CASE("Peaks, means, ratios and times of a run are those found by hand") {
     record.matched_tokens = 10;
     const run_summary found = summarize(record, shape);
     CHECK(found.held.peak == 1680);
-    CHECK(found.held.mean == Approx((200 + 3 * 1680 + 320) / 5.0));
-    CHECK(found.held.ratio_at_peak == Approx(1.05));
-    CHECK(found.held.worst_ratio == Approx(2));
+    CHECK(found.held.mean == Catch::Approx((200 + 3 * 1680 + 320) / 5.0));
+    CHECK(found.held.ratio_at_peak == Catch::Approx(1.05));
+    CHECK(found.held.worst_ratio == Catch::Approx(2));
     CHECK(found.physical.peak == 4096);
-    CHECK(found.physical.worst_ratio == Approx(25.6));
-    CHECK(found.kept_mean == Approx(64));
-    CHECK(found.waste_mean == Approx((40 + 3 * 80 + 160) / 5.0));
+    CHECK(found.physical.worst_ratio == Catch::Approx(25.6));
+    CHECK(found.kept_mean == Catch::Approx(64));
+    CHECK(found.waste_mean == Catch::Approx((40 + 3 * 80 + 160) / 5.0));
     CHECK(found.sequences_peak == 3);
-    CHECK(found.sequences_mean == Approx((1 + 9 + 2) / 5.0));
-    CHECK(found.requests_per_second == Approx(0.4));
-    CHECK(found.hit_rate == Approx(0.25));
-    CHECK(found.managing.mean == Approx(0.8 / 3));
+    CHECK(found.sequences_mean == Catch::Approx((1 + 9 + 2) / 5.0));
+    CHECK(found.requests_per_second == Catch::Approx(0.4));
+    CHECK(found.hit_rate == Catch::Approx(0.25));
+    CHECK(found.managing.mean == Catch::Approx(0.8 / 3));
     CHECK(found.managing.most == 0.5);
-    CHECK(found.steady.mean == Approx(0.15));
+    CHECK(found.steady.mean == Catch::Approx(0.15));
     CHECK(found.steady.most == 0.2);
-    CHECK(found.share == Approx(0.8 / 5.8));
+    CHECK(found.share == Catch::Approx(0.8 / 5.8));
 }
 
 TEST_CASE("99 of 100 steps do not exceed the 99th percentile") {
