@@ -17,8 +17,8 @@
 #include <cstring>
 #include <exception>
 #include <iostream>
-#include <memory>
 #include <new>
+#include <stdexcept>
 #include <string>
 #include <string_view>
 
