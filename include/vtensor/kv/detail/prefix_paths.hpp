@@ -52,11 +52,11 @@ struct prefix_node : child_hook, use_hook {
     [[nodiscard]] std::size_t start() const noexcept { return end - edge.size(); }
     [[nodiscard]] bool is_leaf() const noexcept { return children.empty(); }
 
-    edge_key key;
-    prefix_node* parent = nullptr;
-    node_set children;
+    edge_key key; // what a search reads comes first
     token_run edge;
-    std::size_t end = 0;    ///< tokens from the root to here
+    std::size_t end = 0; ///< tokens from the root to here
+    node_set children;
+    prefix_node* parent = nullptr;
     std::size_t pins = 0;   ///< that hold this node itself, and children that are pinned
     std::uint64_t used = 0; ///< when it was used last; meaningful while it is not pinned
     Mark mark{};
@@ -146,7 +146,7 @@ class prefix_paths {
         tokens_ += leaf.edge.size();
         touch(leaf);
     }
-    /// The node, a leaf and not pinned, goes. Returns its parent.
+    /// The node, a leaf and not pinned, goes. Returns its parent. O(tokens that go), amortised.
     node& erase(node& leaf) noexcept {
         VTENSOR_ASSERT(leaf.is_leaf() && leaf.pins == 0);
         const std::unique_ptr<node> gone{&leaf};
@@ -155,6 +155,8 @@ class prefix_paths {
         order_.erase(order_.iterator_to(leaf));
         --nodes_;
         tokens_ -= leaf.edge.size();
+        if (leaf.edge.leaves_little())
+            move_rest(leaf.edge, parent);
         return parent;
     }
 
@@ -232,6 +234,13 @@ class prefix_paths {
 
     [[nodiscard]] static typename node::node_set& node_set_of(node& child) noexcept {
         return child.parent->children;
+    }
+    /// What shares an array with a run that goes, from `last` upwards, gets a shorter one; or stays where it
+    /// is, if there is no memory.
+    static void move_rest(const token_run& going, node& last) noexcept {
+        const token_run rest = token_run::copy_of(going.before());
+        for (node* at = &last; rest.size() > 0 && at->edge.shares_array_with(going); at = at->parent)
+            at->edge.move_to(rest);
     }
     /// In the order parents first; null after the last.
     [[nodiscard]] static const node* following(const node& one) noexcept {

@@ -33,7 +33,7 @@ namespace vtensor::kv::detail {
 }
 
 /// A part of a shared array. The parts of an array must go last one first: what is given up is always its
-/// end, and at least half of the memory of a long array is in use.
+/// end.
 class token_run {
   public:
     /// No tokens.
@@ -42,74 +42,82 @@ class token_run {
     [[nodiscard]] static token_run copy_of(std::span<const token_id> tokens) noexcept {
         token_run made;
         try {
-            auto fresh = std::make_unique<storage>();
+            auto fresh = std::make_unique<array>();
             fresh->tokens.assign(tokens.begin(), tokens.end());
-            made.storage_ = fresh.release();
+            made.array_ = fresh.release();
+            made.first_ = made.array_->tokens.data();
             made.count_ = tokens.size();
         } catch (const std::bad_alloc&) {
         }
         return made;
     }
     token_run(token_run&& other) noexcept
-        : storage_{std::exchange(other.storage_, nullptr)},
-          first_{other.first_},
-          count_{std::exchange(other.count_, 0)} {}
+        : first_{other.first_},
+          count_{std::exchange(other.count_, 0)},
+          array_{std::exchange(other.array_, nullptr)} {}
     token_run& operator=(token_run&& other) noexcept {
-        std::swap(storage_, other.storage_);
         std::swap(first_, other.first_);
         std::swap(count_, other.count_);
+        std::swap(array_, other.array_);
         return *this;
     }
     ~token_run() {
-        if (storage_ != nullptr)
-            give_up();
+        if (array_ != nullptr && --array_->runs == 0)
+            delete array_;
     }
 
     [[nodiscard]] std::size_t size() const noexcept { return count_; }
-    [[nodiscard]] std::span<const token_id> tokens() const noexcept {
-        return storage_ == nullptr ? std::span<const token_id>{}
-                                   : std::span{storage_->tokens}.subspan(first_, count_);
-    }
+    [[nodiscard]] std::span<const token_id> tokens() const noexcept { return {first_, count_}; }
 
     /// The first `count` tokens become a run of their own. O(1).
     [[nodiscard]] token_run take_front(std::size_t count) noexcept {
-        token_run front;
-        front.storage_ = storage_;
-        front.first_ = first_;
-        front.count_ = count;
-        ++storage_->runs;
+        token_run front = part(first_, count);
         first_ += count;
         count_ -= count;
         return front;
     }
 
+    // ---- giving memory back ----
+
+    [[nodiscard]] bool shares_array_with(const token_run& other) const noexcept {
+        return array_ != nullptr && array_ == other.array_;
+    }
+    /// Whether so little of a long array is left without this run, its last, that the rest should move.
+    [[nodiscard]] bool leaves_little() const noexcept {
+        constexpr std::size_t least = 256;
+        const std::size_t all = array_->tokens.size(), rest = offset();
+        return all >= least && rest > 0 && 2 * rest <= all;
+    }
+    /// What the array has before this run.
+    [[nodiscard]] std::span<const token_id> before() const noexcept {
+        return std::span{array_->tokens}.first(offset());
+    }
+    /// The same tokens in another array, which begins as this one does.
+    void move_to(const token_run& other) noexcept {
+        *this = other.part(other.array_->tokens.data() + offset(), count_);
+    }
+
   private:
-    struct storage {
+    struct array {
         std::vector<token_id> tokens;
         std::size_t runs = 1;
     };
 
-    static constexpr std::size_t least_shrunk = 256;
-
-    /// Amortised O(tokens given up).
-    void give_up() noexcept {
-        if (--storage_->runs == 0) {
-            delete storage_;
-            return;
-        }
-        storage_->tokens.resize(first_);
-        const std::size_t capacity = storage_->tokens.capacity();
-        if (capacity < least_shrunk || first_ > capacity / 2)
-            return;
-        try {
-            storage_->tokens.shrink_to_fit();
-        } catch (const std::bad_alloc&) { // it stays as large as it is
-        }
+    [[nodiscard]] std::size_t offset() const noexcept {
+        return static_cast<std::size_t>(first_ - array_->tokens.data());
+    }
+    [[nodiscard]] token_run part(const token_id* first, std::size_t count) const noexcept {
+        token_run made;
+        made.first_ = first;
+        made.count_ = count;
+        made.array_ = array_;
+        ++array_->runs;
+        return made;
     }
 
-    storage* storage_ = nullptr;
-    std::size_t first_ = 0;
+    const token_id* first_ = nullptr;
     std::size_t count_ = 0;
+    array* array_ = nullptr;
 };
 
 } // namespace vtensor::kv::detail
