@@ -43,7 +43,9 @@ template <class Range, growth_policy Growth>
 [[nodiscard]] status grow_by_policy(Range& range, const Growth& growth, page_count needed) noexcept {
     if (needed <= range.accessible())
         return {};
-    const page_count target = needed <= range.limit() ? target_of(range, growth, needed) : needed;
+    page_count target = needed <= range.limit() ? target_of(range, growth, needed) : needed;
+    if constexpr (requires { range.grows_without_waiting(); })
+        target = std::max(needed, std::min(target, range.grows_without_waiting())); // not for a wish
     status outcome = range.grow_to(target);
     if (!outcome && target > needed && is_shortage(outcome.code()))
         outcome = range.grow_to(needed);

@@ -66,6 +66,29 @@ static_assert(growth_policy<minimal_look_ahead> && look_ahead_policy<minimal_loo
 static_assert(!look_ahead_policy<ahead_alone> && !look_ahead_policy<ahead_answers_bytes>);
 static_assert(!look_ahead_policy<ahead_throws> && !look_ahead_policy<ahead_not_const>);
 
+// ---- sharing_policy ----
+
+struct minimal_sharing {
+    page_count pages(const sharing_state& state) const noexcept { return state.whole; }
+};
+struct no_pages {};
+struct pages_as_a_number {
+    std::size_t pages(const sharing_state&) const noexcept;
+};
+struct pages_that_throw {
+    page_count pages(const sharing_state&) const;
+};
+struct pages_not_const {
+    page_count pages(const sharing_state&) noexcept;
+};
+struct pages_of_a_number {
+    page_count pages(std::size_t) const noexcept;
+};
+static_assert(sharing_policy<minimal_sharing>);
+static_assert(!sharing_policy<no_pages> && !sharing_policy<pages_as_a_number>);
+static_assert(!sharing_policy<pages_that_throw> && !sharing_policy<pages_not_const>);
+static_assert(!sharing_policy<pages_of_a_number> && !sharing_policy<minimal_growth>);
+
 // ---- eviction_policy ----
 
 struct minimal_eviction {

@@ -272,6 +272,28 @@ TEST_CASE("a shared chunk becomes free with its last reference") {
     check_figures(pool, 0, 1);
 }
 
+TEST_CASE("a pool counts the references beyond the first to each chunk") {
+    host_backend backend;
+    pool_type pool{backend};
+    const auto held = acquire(pool, 4);
+    CHECK(pool.stats().aliases == 0);
+    CHECK(pool.count_shared(held) == 0);
+    pool.retain(held[0]);
+    pool.retain(held[0]);
+    pool.retain(held[2]);
+    CHECK(pool.stats().aliases == 3);
+    CHECK(pool.count_shared(held) == 2);
+    CHECK(pool.verify());
+    pool.release(held[0]);
+    pool.release(held[2]);
+    CHECK(pool.stats().aliases == 1);
+    CHECK(pool.count_shared(held) == 1);
+    pool.release(held[0]);
+    release(pool, held);
+    CHECK(pool.stats().aliases == 0);
+    CHECK(pool.verify());
+}
+
 TEST_CASE("chunks of several pools on one backend are distinct and counted together") {
     host_backend backend;
     pool_type small{backend};

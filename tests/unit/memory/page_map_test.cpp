@@ -8,7 +8,10 @@
 #include <vtensor/memory/chunk_pool.hpp>
 #include <vtensor/memory/page_map.hpp>
 
+#include <algorithm>
 #include <array>
+#include <cstdint>
+#include <span>
 #include <utility>
 #include <vector>
 
@@ -76,6 +79,54 @@ TEST_CASE("pages go from reserved over mapped to accessible and back, each with 
     CHECK(map.accessible() == 1_pages);
     CHECK(map.state(page_index{1}) == page_state::reserved);
 
+    for (const auto chunk : chunks)
+        pool.release(chunk);
+}
+
+TEST_CASE("a page is read-only as long as its chunk is shared, whatever happens to the pages around it") {
+    host_backend backend;
+    pool_type pool{backend};
+    std::array<pool_type::chunk, 6> chunks;
+    REQUIRE(pool.acquire(chunks));
+
+    map_type map;
+    const auto room = map.prepare(6_pages);
+    REQUIRE(room);
+    std::copy(chunks.begin(), chunks.end(), room->begin());
+    map.add(1_pages);
+    map.add(2_pages, true);
+    map.add(1_pages);
+    map.add(1_pages, true);
+    map.add(1_pages);
+    map.open();
+    CHECK(map.read_only_end() == 5_pages);
+    CHECK_FALSE(map.is_read_only(page_index{0}));
+    CHECK(map.is_read_only(page_index{2}));
+    CHECK(map.is_read_only(page_index{4}));
+    CHECK_FALSE(map.is_read_only(page_index{5}));
+    CHECK_FALSE(map.is_read_only(page_index{9}));
+    CHECK(map.first_read_only(0_pages) == 1_pages);
+    CHECK(map.first_read_only(3_pages) == 4_pages);
+    CHECK(map.first_read_only(5_pages) == 6_pages); // none
+    CHECK(map.read_only(3_pages).size() == 3);
+
+    map.cut(4_pages);
+    CHECK(map.read_only_end() == 3_pages);
+    map.add(1_pages); // the entry of the page that was there means nothing
+    CHECK_FALSE(map.is_read_only(page_index{4}));
+    const std::array<std::uint8_t, 3> flags{0, 1, 0};
+    map.replace(std::span{chunks}.subspan(1, 3), flags, 5_pages, 4_pages);
+    CHECK(map[page_index{0}] == chunks[1]);
+    CHECK(map[page_index{4}] == chunks[4]);
+    CHECK(map.mapped() == 5_pages);
+    CHECK(map.accessible() == 4_pages);
+    CHECK(map.read_only_end() == 2_pages);
+    map_type moved{std::move(map)};
+    CHECK(moved.read_only_end() == 2_pages);
+    CHECK(map.read_only_end() ==
+          0_pages); // NOLINT(bugprone-use-after-move): the moved-from state is what is tested
+    moved.cut(1_pages);
+    CHECK(moved.read_only_end() == 0_pages);
     for (const auto chunk : chunks)
         pool.release(chunk);
 }

@@ -285,6 +285,43 @@ TEMPLATE_TEST_CASE("growing over a shared page is all or nothing whichever call 
         });
 }
 
+TEMPLATE_TEST_CASE("a backend that never recovers costs no tensor the rows that it can still read", "",
+                   on_host, on_stream) {
+    enum class operation { share, write, grow };
+    for (const operation tried : {operation::share, operation::write, operation::grow}) {
+        bool failed = true;
+        for (std::size_t k = 1; failed; ++k) {
+            INFO("operation " << static_cast<int>(tried) << ", from backend call " << k << " on");
+            REQUIRE(k < 1000);
+            // Declared first, so that the memory outlives what the tensors could not unmap.
+            scene<TestType> faulty;
+            faulty.set(tried != operation::share);
+            if (tried == operation::grow)
+                faulty.other->truncate(30);
+            faulty.place.backend.fail_from(k, errc::native_failure);
+            const status outcome = faulty.place.behind([&](const auto&... stream) {
+                if (tried == operation::share)
+                    return faulty.other->try_share_prefix_of(*faulty.source, 71, map_all, stream...);
+                if (tried == operation::write)
+                    return faulty.other->try_make_writable(20, 40, stream...);
+                return faulty.other->try_append(60, stream...).status();
+            });
+            failed = faulty.place.backend.failures() != 0;
+            CHECK(outcome.ok() == !failed);
+            faulty.place.backend.disarm();
+            faulty.place.finish();
+            faulty.place.check_sound();
+            CHECK(faulty.pool.verify());
+            CHECK((faulty.source->verify() && faulty.other->verify()));
+            CHECK(wrong_bytes(*faulty.source) == 0);
+            CHECK(faulty.source->rows() == all_rows);
+            const std::size_t readable = std::min<std::size_t>(faulty.other->rows(), 20);
+            CHECK(faulty.wrong(*faulty.other, 0, readable, 0) == 0);
+            CHECK((tried == operation::share || faulty.other->rows() >= 16));
+        }
+    }
+}
+
 TEMPLATE_TEST_CASE("defragmenting a tensor with shared pages is all or nothing whichever call fails", "",
                    on_host, on_stream) {
     const auto row = GENERATE(std::size_t{1000}, std::size_t{1024}); // with the latter pages can be moved
