@@ -16,6 +16,7 @@
 #include <vtensor/tensor/evicting.hpp>
 #include <vtensor/tensor/figures.hpp>
 #include <vtensor/tensor/page_sharing.hpp>
+#include <vtensor/tensor/retiring_rows.hpp>
 #include <vtensor/tensor/rows_view.hpp>
 #include <vtensor/tensor/together.hpp>
 #include <vtensor/view.hpp>
@@ -65,11 +66,13 @@ template <element T, backend Backend, growth_policy Growth = growth::exact,
 class virtual_tensor : public detail::eviction_base<virtual_tensor<T, Backend, Growth, Eviction, Mutex>,
                                                     chunk_pool<Backend, Mutex>, Eviction>,
                        public detail::page_sharing<virtual_tensor<T, Backend, Growth, Eviction, Mutex>,
-                                                   chunk_pool<Backend, Mutex>> {
+                                                   chunk_pool<Backend, Mutex>>,
+                       public detail::retiring_rows<virtual_tensor<T, Backend, Growth, Eviction, Mutex>, T,
+                                                    chunk_pool<Backend, Mutex>> {
     using eviction_base = detail::eviction_base<virtual_tensor, chunk_pool<Backend, Mutex>, Eviction>;
     using sharing_base = detail::page_sharing<virtual_tensor, chunk_pool<Backend, Mutex>>;
+    using retiring_base = detail::retiring_rows<virtual_tensor, T, chunk_pool<Backend, Mutex>>;
     static constexpr bool looks_ahead = look_ahead_policy<Growth>;
-    static constexpr bool has_streams = stream_ordered_backend<Backend>;
     static constexpr bool evicts = !std::is_same_v<Eviction, eviction::keep_all>;
     static_assert(!looks_ahead || !std::is_same_v<Mutex, no_mutex>,
                   "look-ahead growth shares the pool with the mapper thread: give the pool a mutex");
@@ -113,6 +116,7 @@ class virtual_tensor : public detail::eviction_base<virtual_tensor<T, Backend, G
     virtual_tensor(virtual_tensor&& other) noexcept
         : eviction_base{std::move(other)},
           sharing_base{},
+          retiring_base{},
           range_{std::move(other.range_)},
           data_{std::exchange(other.data_, nullptr)},
           rows_{std::exchange(other.rows_, 0)},
@@ -180,6 +184,20 @@ class virtual_tensor : public detail::eviction_base<virtual_tensor<T, Backend, G
     }
     void prepare(std::size_t rows) { throw_if_failed(try_prepare(rows)); }
 
+    // The same in two steps, for a cache that maps ahead on another thread. `try_map` looks at no row and at
+    // no slot, so that meanwhile the owner may read and write rows, and add those that were prepared before.
+
+    /// Maps the memory of `rows` rows. Shared pages stay shared.
+    [[nodiscard]] status try_map(std::size_t rows) noexcept {
+        const status refusal = check(rows);
+        return refusal ? range_->require(pages_of(rows)) : refusal;
+    }
+    /// Adds rows up to `rows`, at most `prepared_rows()`. Touches no memory.
+    void add_prepared(std::size_t rows) noexcept {
+        if (rows > rows_)
+            static_cast<void>(resized(rows, {}));
+    }
+
     /// Unmaps everything that the rows do not occupy, whatever the growth policy would keep.
     [[nodiscard]] status try_trim() noexcept {
         if (const status refusal = check(rows_); !refusal)
@@ -195,54 +213,13 @@ class virtual_tensor : public detail::eviction_base<virtual_tensor<T, Backend, G
     }
     void trim(bytes keep) { throw_if_failed(try_trim(keep)); }
 
-    // ---- rows that queued work may still read ----
-    //
-    // As the operations above, on a backend with streams. What they give up is no row of the tensor any more,
-    // but stays mapped and readable until the work queued on the stream so far is done. No call waits for it.
-    // Growing over such pages takes them back as they are; see docs/streams.md.
-
-    [[nodiscard]] status try_resize(std::size_t rows,
-                                    const stream_type& stream) noexcept requires has_streams {
-        if (rows >= rows_)
-            return grow(rows, &stream);
-        return resized(rows, range_->settle(pages_of(rows), stream));
-    }
-    void resize(std::size_t rows, const stream_type& stream) requires has_streams {
-        throw_if_failed(try_resize(rows, stream));
-    }
-
-    /// Adds rows where the page that the first of them begins in is shared and must be copied; otherwise as
-    /// without a stream.
-    [[nodiscard]] result<tensor_view<T, 2>>
-    try_append(std::size_t count, const stream_type& stream) noexcept requires has_streams {
-        if (count > max_rows_ - rows_)
-            return refuse(errc::limit_exceeded, verb::grow, count);
-        return appended(count, try_resize(rows_ + count, stream));
-    }
-    tensor_view<T, 2> append(std::size_t count, const stream_type& stream) requires has_streams {
-        return try_append(count, stream).value();
-    }
-
-    [[nodiscard]] status try_trim(const stream_type& stream) noexcept requires has_streams {
-        if (const status refusal = check(rows_); !refusal)
-            return refusal;
-        return range_->trim(pages_of(rows_), stream);
-    }
-    void trim(const stream_type& stream) requires has_streams { throw_if_failed(try_trim(stream)); }
-
-    /// Gives up every row and every page, whatever the growth policy would keep: what to do before the tensor
-    /// is destroyed. It may grow again.
-    [[nodiscard]] status try_retire(const stream_type& stream) noexcept requires has_streams {
-        if (const status refusal = check(0); !refusal)
-            return refusal;
-        return resized(0, range_->trim(page_count{}, stream));
-    }
-    void retire(const stream_type& stream) requires has_streams { throw_if_failed(try_retire(stream)); }
-
-    /// Physical memory behind pages given up, still mapped. Not part of `mapped_bytes()`.
-    [[nodiscard]] bytes retiring_bytes() const noexcept requires has_streams {
-        return range_ ? range_->retiring() * range_->page_size() : bytes{0};
-    }
+    // The same behind queued work, on a backend with streams: see tensor/retiring_rows.hpp.
+    using retiring_base::append;
+    using retiring_base::resize;
+    using retiring_base::trim;
+    using retiring_base::try_append;
+    using retiring_base::try_resize;
+    using retiring_base::try_trim;
 
     // ---- what a kernel receives ----
 
@@ -279,7 +256,7 @@ class virtual_tensor : public detail::eviction_base<virtual_tensor<T, Backend, G
     }
     /// Rows that the tensor can grow to without anything that may fail.
     [[nodiscard]] std::size_t prepared_rows() const noexcept {
-        return std::min({mapped_rows(), this->prepared_slots(), this->writable_rows()});
+        return std::min({mapped_rows(), this->prepared_slots(), this->writable_rows(rows_)});
     }
     [[nodiscard]] const row_shape& shape() const noexcept { return shape_; }
     [[nodiscard]] bytes row_bytes() const noexcept { return row_bytes_; }
@@ -322,6 +299,12 @@ class virtual_tensor : public detail::eviction_base<virtual_tensor<T, Backend, G
     friend class detail::evicting;
     template <class Tensor, class Pool>
     friend class detail::page_sharing;
+    template <class Tensor, class Element, class Pool>
+    friend class detail::retiring_rows;
+    template <class Tensor>
+    friend class detail::sharing_step;
+    template <class Tensor>
+    friend class detail::writing_step;
 
     virtual_tensor(std::unique_ptr<range_type> range, row_shape shape, std::size_t max_rows) noexcept
         : range_{std::move(range)},

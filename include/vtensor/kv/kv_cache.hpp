@@ -12,8 +12,8 @@
 #include <vtensor/kv/detail/make_layer.hpp>
 #include <vtensor/kv/layer_cache.hpp>
 #include <vtensor/kv/model_shape.hpp>
-#include <vtensor/kv/surplus.hpp>
 #include <vtensor/policy/eviction/kept_rows.hpp>
+#include <vtensor/policy/sharing.hpp>
 
 #include <algorithm>
 #include <atomic>
@@ -94,7 +94,7 @@ class kv_cache {
         if (count > ready() - before) {
             if (count > std::numeric_limits<std::size_t>::max() - before)
                 return error{errc::limit_exceeded, verb::grow, 0, bytes{0}};
-            if (const status outcome = try_prepare(before + count); !outcome)
+            if (const status outcome = grow(before + count, true); !outcome)
                 return outcome;
         }
         tokens_.store(before + count, std::memory_order_relaxed);
@@ -102,25 +102,9 @@ class kv_cache {
     }
 
     /// Maps memory for `tokens` tokens in all, without adding them, so that `try_append` up to there cannot
-    /// fail. O(layers + pages mapped). May be called by one other thread while the owner appends and reads.
-    [[nodiscard]] status try_prepare(std::size_t tokens) noexcept {
-        if (tokens <= ready())
-            return {};
-        const std::lock_guard lock{mutex_};
-        if (tokens <= ready()) // the other thread was there
-            return {};
-        if (layers_.size() == 0)
-            return error{errc::invalid_argument, verb::grow, 0, bytes{0}};
-        const std::size_t wish = in_whole_growths(tokens);
-        status outcome = layers_.try_prepare(wish, surplus::by_policy);
-        if (is_shortage(outcome.code()) && wish > tokens)
-            outcome = layers_.try_prepare(tokens, surplus::by_policy);
-        if (is_shortage(outcome.code()))
-            outcome = layers_.try_prepare(tokens, surplus::none);
-        if (outcome)
-            recount();
-        return outcome;
-    }
+    /// fail. O(layers + pages mapped). May be called by one other thread while the owner appends and reads:
+    /// `busy` where a shared page would have to be replaced, which `try_append` does and `try_make_writable`.
+    [[nodiscard]] status try_prepare(std::size_t tokens) noexcept { return grow(tokens, false); }
 
     /// Forgets the tokens from `tokens` on. Cannot fail, and unmaps nothing: `try_trim` does. Rows that were
     /// moved behind older ones leave a dead slot. O(layers), after an eviction O(rows).
@@ -156,6 +140,57 @@ class kv_cache {
         return settled(layer).values(head);
     }
 
+    // ---- rows that several sequences have ----
+
+    /// The first `tokens` tokens of `donor`, which has as many, become this cache's, which has none. Whole
+    /// pages are mapped a second time, as many as the rule says, and are read-only in both caches from then
+    /// on; the rest is copied, by the CPU, and so is everything where heads are packed. Of a donor with
+    /// evicted rows those at these positions. In all layers or in none; but surplus pages of this cache are
+    /// given up first. `invalid_argument` where shape or pool differ. No other owner may be using the donor.
+    /// O(pages).
+    template <sharing_policy Rule = sharing::map_all>
+    [[nodiscard]] status try_share_prefix_of(kv_cache& donor, std::size_t tokens,
+                                             const Rule& rule = {}) noexcept {
+        if (&donor == this || layers_.size() == 0 || this->tokens() != 0 || tokens > donor.tokens() ||
+            !(shape_ == donor.shape_) || donor.layers_.size() != layers_.size() ||
+            &layers_.pool() != &donor.layers_.pool())
+            return error{errc::invalid_argument, verb::share, 0, bytes{0}};
+        const std::scoped_lock lock{mutex_, donor.mutex_};
+        donor.settle_all();
+        const status outcome = layers_.try_share(donor.layers_, tokens, rule);
+        if (outcome)
+            tokens_.store(tokens, std::memory_order_relaxed);
+        recount();
+        donor.recount();
+        return outcome;
+    }
+    /// A cache like this one, with all its tokens.
+    template <sharing_policy Rule = sharing::map_all>
+    [[nodiscard]] result<kv_cache> try_fork(const Rule& rule = {}) noexcept {
+        auto made = try_create(layers_.pool(), shape_, options_);
+        if (!made)
+            return made;
+        if (const status outcome = made->try_share_prefix_of(*this, tokens(), rule); !outcome)
+            return outcome;
+        return made;
+    }
+    /// The slots [first, first + count) of every head that has them may be written afterwards, in all layers,
+    /// or nothing has changed. Nothing may be reading or writing these rows meanwhile. Appending makes what
+    /// it adds writable by itself. `invalid_argument` beyond the tokens.
+    [[nodiscard]] status try_make_writable(std::size_t first, std::size_t count) noexcept {
+        if (first > tokens() || count > tokens() - first)
+            return error{errc::invalid_argument, verb::make_writable, 0, bytes{0}};
+        const std::lock_guard lock{mutex_};
+        settle_all();
+        const status outcome = layers_.try_make_writable(first, count);
+        recount();
+        return outcome;
+    }
+    /// Of `figures().mapped`, memory that other caches hold too. O(pages).
+    [[nodiscard]] bytes shared_bytes() noexcept { return figures().shared; }
+
+    // ---- eviction ----
+
     /// In every head of every layer all rows die but those in `kept`, which has as many layers. See
     /// `layer_cache`.
     [[nodiscard]] status try_evict(const eviction::kept_rows& kept) noexcept {
@@ -183,7 +218,8 @@ class kv_cache {
         if (layer >= layers_.size())
             return error{errc::invalid_argument, verb::defragment, 0, bytes{0}};
         const std::lock_guard lock{mutex_};
-        const status outcome = settled(layer).try_defragment(policy, plans, stream...);
+        settle_all();
+        const status outcome = layers_[layer].try_defragment(policy, plans, stream...);
         recount();
         return outcome;
     }
@@ -207,6 +243,25 @@ class kv_cache {
     kv_cache(pool_type& pool, const model_shape& shape, const options_type& options) noexcept
         : shape_{shape}, options_{options}, layers_{pool} {}
 
+    /// Memory for `tokens` tokens: with what is wished for beyond them, or without where memory is short.
+    status grow(std::size_t tokens, bool by_owner) noexcept {
+        if (tokens <= ready())
+            return {};
+        const std::lock_guard lock{mutex_};
+        if (tokens <= ready()) // the other thread was there
+            return {};
+        if (layers_.size() == 0)
+            return error{errc::invalid_argument, verb::grow, 0, bytes{0}};
+        const std::size_t wish = in_whole_growths(tokens);
+        status outcome = layers_.try_prepare(wish, {.by_owner = by_owner});
+        if (is_shortage(outcome.code()) && wish > tokens)
+            outcome = layers_.try_prepare(tokens, {.by_owner = by_owner});
+        if (is_shortage(outcome.code()))
+            outcome = layers_.try_prepare(tokens, {.by_owner = by_owner, .surplus = false});
+        if (outcome)
+            recount();
+        return outcome;
+    }
     [[nodiscard]] std::size_t in_whole_growths(std::size_t tokens) const noexcept {
         const std::size_t unit = std::max<std::size_t>(options_.tokens_a_growth, 1);
         const std::size_t part = tokens % unit;

@@ -8,9 +8,9 @@
 #include <vtensor/core/concepts.hpp>
 #include <vtensor/core/defrag_plan.hpp>
 #include <vtensor/kv/layer_shape.hpp>
-#include <vtensor/kv/surplus.hpp>
 #include <vtensor/policy/defrag.hpp>
 #include <vtensor/policy/eviction/kept_rows.hpp>
+#include <vtensor/policy/sharing.hpp>
 
 #include <concepts>
 #include <cstddef>
@@ -31,20 +31,31 @@ namespace vtensor::kv {
 /// - `take_back(p)`: forgets the rows at position p and later; cannot fail, and unmaps nothing. Rows that
 /// were
 ///   moved behind others leave a dead slot.
-/// - `try_prepare(n, surplus)`: memory and book-keeping for n more rows, without adding them. Moves nothing,
-///   so that another thread may read rows and positions meanwhile. `undo_prepare()`, directly after it, takes
-///   back what it mapped.
+/// - `try_prepare(n)`: memory and book-keeping for n more rows, without adding them; and its steps, for
+/// several
+///   layers together. `try_plan(n)`: book-keeping, and how much memory it takes. `try_map()`: maps that;
+///   meanwhile another thread may read rows and positions, and add rows that were prepared before. Where it
+///   fails, and where another layer failed, `undo_map()` takes back what it mapped; where memory is short,
+///   `drop_surplus()` what the growth policy merely wished for. Not while a page is shared on which the rows
+///   will lie: `try_own(n, steps)` makes those writable first; `must_own(n)` says whether there are any.
+/// - `add_prepared(n)`: adds as many of the `prepared()` rows. Touches no memory but that of rows that move.
 /// - `prepared()`: how many rows `try_append` cannot fail with, one by one or together. O(heads).
 /// - `try_trim(n)`: unmaps what n more rows would not need. Rows may move.
+/// - `try_share_prefix_of(other, rows, rule, steps)`: the first rows of every head of another layer, or as
+/// many
+///   as it has, become this layer's, which has none. Where another layer fails, `undo_share()`, then
+///   `steps.undo()`; else `steps.finish()`.
+/// - `try_make_writable(first, count, steps)`: the pages of these slots, of every head that has them, may be
+///   written.
 /// - `try_evict(kept, layer)`: in every head all rows die but those that `kept` has for that layer.
 ///   `try_prepare_eviction`, directly before it, says whether it may, so that it cannot fail.
 /// - `try_defragment(policy, plans)`: brings the live rows of every head together; `plans`, one a head,
 ///   receives the moves.
 template <class C>
 concept layer_cache = attention::attention_element<typename C::value_type> && std::movable<C> &&
-    requires(C& cache, const C& constant, std::size_t number, position_type position, surplus with,
+    requires(C& cache, const C& constant, std::size_t number, position_type position,
              const eviction::kept_rows& kept, std::span<attention::kv_head<typename C::value_type>> heads,
-             std::span<defrag::plan> plans) {
+             std::span<defrag::plan> plans, typename C::steps_type& steps) {
     { constant.shape() }
     noexcept->std::same_as<const layer_shape&>;
     { constant.rows(number) }
@@ -65,9 +76,27 @@ concept layer_cache = attention::attention_element<typename C::value_type> && st
     noexcept->std::same_as<void>;
     { cache.take_back(position) }
     noexcept->std::same_as<void>;
-    { cache.try_prepare(number, with) }
+    { cache.try_prepare(number) }
     noexcept->std::same_as<status>;
-    { cache.undo_prepare() }
+    { cache.try_plan(number) }
+    noexcept->std::same_as<status>;
+    { cache.try_map() }
+    noexcept->std::same_as<status>;
+    { cache.undo_map() }
+    noexcept->std::same_as<void>;
+    { cache.drop_surplus() }
+    noexcept->std::same_as<void>;
+    { constant.must_own(number) }
+    noexcept->std::same_as<bool>;
+    { cache.try_own(number, steps) }
+    noexcept->std::same_as<status>;
+    { cache.try_make_writable(number, number, steps) }
+    noexcept->std::same_as<status>;
+    { cache.try_share_prefix_of(cache, number, sharing::map_all{}, steps) }
+    noexcept->std::same_as<status>;
+    { cache.undo_share() }
+    noexcept->std::same_as<void>;
+    { cache.add_prepared(number) }
     noexcept->std::same_as<void>;
     { constant.prepared() }
     noexcept->std::same_as<std::size_t>;

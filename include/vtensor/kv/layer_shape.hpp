@@ -19,6 +19,7 @@ struct layer_shape {
     [[nodiscard]] constexpr bool is_empty() const noexcept {
         return kv_heads == 0 || key_width == 0 || value_width == 0 || max_rows == 0;
     }
+    friend constexpr bool operator==(const layer_shape&, const layer_shape&) noexcept = default;
 };
 
 /// A layer in figures. `used` ≤ `mapped` ≤ `reserved`.
@@ -28,6 +29,7 @@ struct layer_figures {
     bytes used{};              ///< keys and values of the live rows
     bytes mapped{};            ///< physical memory
     bytes reserved{};          ///< addresses
+    bytes shared{};            ///< of `mapped`: memory that other tensors hold too
     bytes part_pages{};        ///< of `mapped`: what rows leave free of the last page of each tensor
 };
 

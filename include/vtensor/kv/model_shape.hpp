@@ -17,6 +17,7 @@ struct model_shape {
     layer_shape layer{}; ///< all layers alike
 
     [[nodiscard]] constexpr bool is_empty() const noexcept { return layers == 0 || layer.is_empty(); }
+    friend constexpr bool operator==(const model_shape&, const model_shape&) noexcept = default;
 };
 
 /// A sequence's cache in figures. `used` + `part_pages` ≤ `mapped` ≤ `reserved`.
@@ -26,6 +27,7 @@ struct cache_figures {
     bytes used{};              ///< keys and values of the live rows
     bytes mapped{};            ///< physical memory, each page counted wherever it is mapped
     bytes reserved{};          ///< addresses
+    bytes shared{};            ///< of `mapped`: memory that other sequences hold too
     bytes part_pages{};        ///< what rows leave free of the last page of each tensor
 };
 

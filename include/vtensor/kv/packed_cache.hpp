@@ -9,7 +9,7 @@
 #include <vtensor/kv/detail/shared_tensors.hpp>
 #include <vtensor/kv/layer_cache.hpp>
 #include <vtensor/kv/packed_room.hpp>
-#include <vtensor/kv/surplus.hpp>
+#include <vtensor/policy/sharing.hpp>
 
 #include <algorithm>
 #include <cstddef>
@@ -33,7 +33,9 @@ class packed_cache
 
   public:
     using typename base::pool_type;
+    using typename base::steps_type;
     using typename base::tensor_type;
+    static constexpr bool heads_share_rows = false;
 
     /// Reserves addresses; maps nothing yet. `invalid_argument` where a size is 0, `unsupported` where the
     /// CPU does not reach the pool's memory.
@@ -62,12 +64,24 @@ class packed_cache
         return place_of(head) - base::rows(head);
     }
 
-    /// O(heads) where every head has room, else O(rows + pages mapped).
-    [[nodiscard]] status try_append(std::size_t count) noexcept {
-        if (count > shape_.max_rows - slots_.longest())
-            return base::too_long(count);
-        if (const status outcome = slots_.prepare(count); !outcome)
-            return outcome;
+    /// No row may have been evicted or moved since they were appended. The memory stays, as room.
+    void remove_last(std::size_t count) noexcept { slots_.remove_last(count); }
+
+    /// O(heads · log rows): appending one by one never lays out more than appending all at once.
+    [[nodiscard]] std::size_t prepared() const noexcept {
+        const std::size_t there = base::prepared_rows();
+        std::size_t most = std::min(shape_.max_rows - slots_.longest(), slots_.prepared());
+        for (std::size_t least = 0; least < most;) { // the largest count whose layout fits
+            const std::size_t middle = most - (most - least) / 2;
+            if (rows_for(middle) <= there)
+                least = middle;
+            else
+                most = middle - 1;
+        }
+        return most;
+    }
+    /// Where a head has no room, all are laid out anew.
+    void add_prepared(std::size_t count) noexcept {
         bool fits = true;
         wanted_[0] = 0;
         for (std::size_t head = 0; head < slots_.count(); ++head) {
@@ -75,39 +89,61 @@ class packed_cache
             wanted_[head + 1] = wanted_[head] + place_for(head, count);
         }
         if (!fits) {
-            if (const status outcome = base::grow_to(wanted_.back()); !outcome)
-                return outcome;
+            base::add_prepared_rows(wanted_.back());
             for (std::size_t head = slots_.count(); head-- > 0;) // all go up: the last one first
                 move_head(head);
             starts_.swap(wanted_);
         }
         slots_.add(count);
+    }
+
+    // ---- sharing: see `layer_cache` ----
+    //
+    // The rows of several heads are no prefix of a tensor: they are copied, and no page is ever shared.
+
+    [[nodiscard]] static constexpr bool must_own(std::size_t) noexcept { return false; }
+    [[nodiscard]] static status try_own(std::size_t, steps_type&) noexcept { return {}; }
+    [[nodiscard]] static status try_make_writable(std::size_t, std::size_t, steps_type&) noexcept {
         return {};
     }
-    /// No row may have been evicted or moved since they were appended. The memory stays, as room.
-    void remove_last(std::size_t count) noexcept { slots_.remove_last(count); }
-
-    /// Maps memory for the heads laid out anew, where a head has no room; nothing is moved yet.
-    [[nodiscard]] status try_prepare(std::size_t count, surplus with = surplus::by_policy) noexcept {
-        if (count > shape_.max_rows - slots_.longest())
-            return base::too_long(count);
-        if (const status outcome = slots_.prepare(count); !outcome)
+    template <sharing_policy Rule>
+    [[nodiscard]] status try_share_prefix_of(const packed_cache& other, std::size_t rows, const Rule&,
+                                             steps_type&) noexcept {
+        if (slots_.rows() > 0)
+            return error{errc::invalid_argument, verb::share, 0, bytes{0}};
+        auto slots = detail::head_slots::create(slots_.count());
+        if (!slots)
+            return slots.error();
+        if (const status outcome = slots->copy_prefix(other.slots_, rows); !outcome)
             return outcome;
-        return base::prepare_rows(rows_with(count), with);
-    }
-    /// O(heads · log rows): appending one by one never lays out more than appending all at once.
-    [[nodiscard]] std::size_t prepared() const noexcept {
-        const std::size_t there = base::prepared_rows();
-        std::size_t most = std::min(shape_.max_rows - slots_.longest(), slots_.prepared());
-        for (std::size_t least = 0; least < most;) { // the largest count whose layout fits
-            const std::size_t middle = most - (most - least) / 2;
-            if (rows_with(middle) <= there)
-                least = middle;
-            else
-                most = middle - 1;
+        wanted_[0] = 0;
+        for (std::size_t head = 0; head < slots_.count(); ++head)
+            wanted_[head + 1] = wanted_[head] + room_.around((*slots)[head].rows(), shape_.max_rows);
+        plan_ = {std::max(wanted_.back(), keys_.rows()), keys_.mapped_bytes(), values_.mapped_bytes()};
+        if (const status outcome = base::try_map(); !outcome) {
+            base::undo_map();
+            return outcome;
         }
-        return most;
+        base::add_prepared_rows(wanted_.back());
+        starts_.swap(wanted_);
+        slots_ = *std::move(slots);
+        for (std::size_t head = 0; head < slots_.count(); ++head) {
+            const std::size_t count = base::rows(head);
+            std::copy_n(other.keys_.data() + other.starts_[head] * shape_.key_width, count * shape_.key_width,
+                        keys_.data() + starts_[head] * shape_.key_width);
+            std::copy_n(other.values_.data() + other.starts_[head] * shape_.value_width,
+                        count * shape_.value_width, values_.data() + starts_[head] * shape_.value_width);
+        }
+        return {};
     }
+    void undo_share() noexcept {
+        slots_.clear();
+        std::fill(starts_.begin(), starts_.end(), std::size_t{0});
+        keys_.cut(0);
+        values_.cut(0);
+        base::undo_map();
+    }
+
     /// What is taken back is room afterwards.
     void take_back(position_type first) noexcept { slots_.take_back(first); }
     /// Brings the heads together, where pages become free by it.
@@ -117,7 +153,7 @@ class packed_cache
             keys_.cut(starts_.back());
             values_.cut(starts_.back());
         }
-        return base::trim_to(rows_with(more));
+        return base::trim_to(rows_for(more));
     }
 
     /// Moves rows inside every head; when no dead row is left, and pages would become free by it, the heads
@@ -145,6 +181,7 @@ class packed_cache
         : base{std::move(made)}, room_{room} {}
 
     using base::keys_;
+    using base::plan_;
     using base::shape_;
     using base::slots_;
     using base::values_;
@@ -162,8 +199,8 @@ class packed_cache
         const std::size_t needed = base::rows(head) + count;
         return needed <= place_of(head) ? place_of(head) : room_.around(needed, shape_.max_rows);
     }
-    /// The same of all heads.
-    [[nodiscard]] std::size_t rows_with(std::size_t count) const noexcept {
+    /// The same of all heads: rows of the tensors.
+    [[nodiscard]] std::size_t rows_for(std::size_t count) const noexcept {
         std::size_t sum = 0;
         for (std::size_t head = 0; head < slots_.count(); ++head)
             sum += place_for(head, count);

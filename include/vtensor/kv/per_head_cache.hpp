@@ -6,10 +6,11 @@
 
 #include <vtensor/attention/problem.hpp>
 #include <vtensor/core/concepts.hpp>
-#include <vtensor/kv/detail/prepared.hpp>
+#include <vtensor/kv/detail/growing.hpp>
+#include <vtensor/kv/detail/tensor_steps.hpp>
 #include <vtensor/kv/layer_cache.hpp>
-#include <vtensor/kv/surplus.hpp>
 #include <vtensor/policy/eviction/by_caller.hpp>
+#include <vtensor/policy/sharing.hpp>
 #include <vtensor/tensor_group.hpp>
 #include <vtensor/virtual_tensor.hpp>
 
@@ -34,6 +35,7 @@ class per_head_cache {
     using tensor_type = virtual_tensor<T, Backend, Growth, eviction::by_caller, Mutex>;
     using pool_type = typename tensor_type::pool_type;
     using stream_type = typename tensor_type::stream_type;
+    using steps_type = detail::tensor_steps<tensor_type>;
 
     /// Reserves addresses; maps nothing yet. `invalid_argument` where a size is 0.
     [[nodiscard]] static result<per_head_cache> try_create(pool_type& pool, const layer_shape& shape,
@@ -70,45 +72,56 @@ class per_head_cache {
     }
     [[nodiscard]] position_type next_position() const noexcept { return heads_[0].keys.next_position(); }
 
-    /// O(heads + pages mapped).
-    [[nodiscard]] status try_append(std::size_t count) noexcept {
-        for (std::size_t head = 0; head < heads_.size(); ++head) {
-            status outcome = grow(heads_[head].keys, count);
-            if (outcome) {
-                outcome = grow(heads_[head].values, count);
-                if (!outcome)
-                    shrink(heads_[head].keys, count);
-            }
-            if (outcome)
-                continue;
-            for (std::size_t grown = head; grown-- > 0;)
-                shrink_both(heads_[grown], count);
-            return outcome;
-        }
-        return {};
-    }
     /// No row may have been evicted or moved since they were appended.
     void remove_last(std::size_t count) noexcept {
         for (head_tensors& head : heads_)
             shrink_both(head, std::min(count, head.keys.rows()));
     }
 
-    [[nodiscard]] status try_prepare(std::size_t count, surplus with = surplus::by_policy) noexcept {
-        for (std::size_t head = 0; head < heads_.size(); ++head) {
-            head_tensors& one = heads_[head];
-            const std::size_t rows = one.keys.rows();
-            if (const status outcome =
-                    count > shape_.max_rows - rows
-                        ? status{too_long(count)}
-                        : detail::prepare_both(one.keys, one.values, rows + count, with, one.before);
-                !outcome) {
-                undo_prepare(head);
+    // ---- growth: see `layer_cache` ----
+
+    [[nodiscard]] status try_plan(std::size_t count) noexcept {
+        for (const head_tensors& head : heads_)
+            if (count > shape_.max_rows - head.keys.rows())
+                return error{errc::limit_exceeded, verb::grow, 0,
+                             (head.keys.row_bytes() + head.values.row_bytes()) * count};
+        for (head_tensors& head : heads_) {
+            const std::size_t rows = head.keys.rows() + count;
+            if (const status outcome = head.keys.try_prepare_slots(rows); !outcome)
                 return outcome;
-            }
+            if (const status outcome = head.values.try_prepare_slots(rows); !outcome)
+                return outcome;
+            head.plan = {rows, head.keys.mapped_bytes(), head.values.mapped_bytes()};
         }
         return {};
     }
-    void undo_prepare() noexcept { undo_prepare(heads_.size()); }
+    [[nodiscard]] status try_map() noexcept {
+        for (head_tensors& head : heads_)
+            if (const status outcome = detail::map_both(head.keys, head.values, head.plan); !outcome)
+                return outcome;
+        return {};
+    }
+    void undo_map() noexcept {
+        for (std::size_t head = heads_.size(); head-- > 0;)
+            detail::undo_map_both(heads_[head].keys, heads_[head].values, heads_[head].plan);
+    }
+    void drop_surplus() noexcept {
+        for (head_tensors& head : heads_)
+            detail::drop_surplus_of_both(head.keys, head.values, head.plan);
+    }
+    [[nodiscard]] status try_prepare(std::size_t count) noexcept {
+        return detail::prepare_layer(*this, count);
+    }
+    /// O(heads + pages mapped).
+    [[nodiscard]] status try_append(std::size_t count) noexcept {
+        return detail::append_to_layer(*this, count);
+    }
+    void add_prepared(std::size_t count) noexcept {
+        for (head_tensors& head : heads_) {
+            head.keys.add_prepared(head.keys.rows() + count);
+            head.values.add_prepared(head.values.rows() + count);
+        }
+    }
     [[nodiscard]] std::size_t prepared() const noexcept {
         std::size_t least = shape_.max_rows;
         for (const head_tensors& head : heads_)
@@ -116,6 +129,44 @@ class per_head_cache {
                               head.values.prepared_rows() - head.values.rows()});
         return least;
     }
+
+    // ---- sharing: see `layer_cache` ----
+
+    [[nodiscard]] bool must_own(std::size_t count) const noexcept {
+        return count > 0 && std::any_of(heads_.begin(), heads_.end(), [&](const head_tensors& head) {
+                   const std::size_t rows = head.keys.rows();
+                   return std::min(head.keys.writable_rows(rows), head.values.writable_rows(rows)) <
+                          rows + count;
+               });
+    }
+    [[nodiscard]] status try_own(std::size_t count, steps_type& steps) noexcept {
+        return each_tensor([&](tensor_type& tensor) {
+            return steps.make_writable(tensor, tensor.rows(), tensor.rows() + count);
+        });
+    }
+    [[nodiscard]] status try_make_writable(std::size_t first, std::size_t count, steps_type& steps) noexcept {
+        return each_tensor([&](tensor_type& tensor) {
+            return first < tensor.rows()
+                       ? steps.make_writable(tensor, first, first + std::min(count, tensor.rows() - first))
+                       : status{};
+        });
+    }
+    template <sharing_policy Rule>
+    [[nodiscard]] status try_share_prefix_of(per_head_cache& other, std::size_t rows, const Rule& rule,
+                                             steps_type& steps) noexcept {
+        for (std::size_t head = 0; head < heads_.size(); ++head) {
+            head_tensors& own = heads_[head];
+            head_tensors& from = other.heads_[head];
+            const std::size_t count = std::min(rows, from.keys.rows());
+            if (const status outcome = steps.share(own.keys, from.keys, count, rule); !outcome)
+                return outcome;
+            if (const status outcome = steps.share(own.values, from.values, count, rule); !outcome)
+                return outcome;
+        }
+        return {};
+    }
+    void undo_share() noexcept {} // the steps do it
+
     /// O(heads), or O(rows) after an eviction.
     void take_back(position_type first) noexcept {
         for (head_tensors& head : heads_) {
@@ -197,6 +248,7 @@ class per_head_cache {
             sum.used += (head.keys.row_bytes() + head.values.row_bytes()) * head.keys.live_rows();
             sum.mapped += head.keys.mapped_bytes() + head.values.mapped_bytes();
             sum.reserved += head.keys.reserved_bytes() + head.values.reserved_bytes();
+            sum.shared += head.keys.shared_bytes() + head.values.shared_bytes();
             sum.part_pages += detail::part_page(head.keys) + detail::part_page(head.values);
         }
         return sum;
@@ -212,7 +264,7 @@ class per_head_cache {
     struct head_tensors {
         tensor_type keys;
         tensor_type values;
-        detail::mapped_before before; ///< the last `try_prepare`
+        detail::growth_plan plan;
     };
 
     explicit per_head_cache(const layer_shape& shape) noexcept : shape_{shape} {}
@@ -220,27 +272,22 @@ class per_head_cache {
     static tensor_group<tensor_type, tensor_type> group(head_tensors& head) noexcept {
         return tensor_group<tensor_type, tensor_type>{head.keys, head.values};
     }
-    /// Of the first `count` heads.
-    void undo_prepare(std::size_t count) noexcept {
-        for (std::size_t head = count; head-- > 0;)
-            detail::undo_prepare_both(heads_[head].keys, heads_[head].values, heads_[head].before);
-    }
-    [[nodiscard]] error too_long(std::size_t count) const noexcept {
-        return error{errc::limit_exceeded, verb::grow, 0,
-                     bytes{(shape_.key_width + shape_.value_width) * sizeof(T) * count}};
-    }
-    static status grow(tensor_type& tensor, std::size_t count) noexcept {
-        const std::size_t room = tensor.max_rows() - tensor.rows();
-        if (count > room)
-            return error{errc::limit_exceeded, verb::grow, 0, tensor.row_bytes() * count};
-        return tensor.try_resize(tensor.rows() + count);
-    }
     static void shrink(tensor_type& tensor, std::size_t count) noexcept {
         tensor.truncate(tensor.rows() - count);
     }
     static void shrink_both(head_tensors& head, std::size_t count) noexcept {
         shrink(head.keys, count);
         shrink(head.values, count);
+    }
+    template <class Step>
+    status each_tensor(Step step) noexcept {
+        for (head_tensors& head : heads_) {
+            if (const status outcome = step(head.keys); !outcome)
+                return outcome;
+            if (const status outcome = step(head.values); !outcome)
+                return outcome;
+        }
+        return {};
     }
     template <class Move>
     status each_head(std::span<defrag::plan> plans, Move move) noexcept {

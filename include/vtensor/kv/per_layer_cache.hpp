@@ -9,7 +9,7 @@
 #include <vtensor/core/concepts.hpp>
 #include <vtensor/kv/detail/shared_tensors.hpp>
 #include <vtensor/kv/layer_cache.hpp>
-#include <vtensor/kv/surplus.hpp>
+#include <vtensor/policy/sharing.hpp>
 
 #include <algorithm>
 #include <cstddef>
@@ -31,6 +31,9 @@ class per_layer_cache
 
   public:
     using typename base::pool_type;
+    using typename base::steps_type;
+    /// The heads of a token lie side by side, in one row.
+    static constexpr bool heads_share_rows = true;
 
     /// Reserves addresses; maps nothing yet. `invalid_argument` where a size is 0.
     [[nodiscard]] static result<per_layer_cache> try_create(pool_type& pool, const layer_shape& shape,
@@ -42,35 +45,52 @@ class per_layer_cache
         return per_layer_cache{*std::move(parts)};
     }
 
-    /// O(heads + pages mapped).
-    [[nodiscard]] status try_append(std::size_t count) noexcept {
-        const std::size_t longest = slots_.longest();
-        if (count > shape_.max_rows - longest)
-            return base::too_long(count);
-        if (const status outcome = slots_.prepare(count); !outcome)
-            return outcome;
-        if (const status outcome = base::grow_to(std::max(keys_.rows(), longest + count)); !outcome)
-            return outcome;
-        slots_.add(count);
-        return {};
-    }
     /// No row may have been evicted or moved since they were appended.
     void remove_last(std::size_t count) noexcept {
         slots_.remove_last(count);
         base::truncate(slots_.longest());
     }
 
-    [[nodiscard]] status try_prepare(std::size_t count, surplus with = surplus::by_policy) noexcept {
-        const std::size_t longest = slots_.longest();
-        if (count > shape_.max_rows - longest)
-            return base::too_long(count);
-        if (const status outcome = slots_.prepare(count); !outcome)
-            return outcome;
-        return base::prepare_rows(longest + count, with);
-    }
     [[nodiscard]] std::size_t prepared() const noexcept {
-        return std::min(base::prepared_rows() - slots_.longest(), slots_.prepared());
+        const std::size_t longest = slots_.longest();
+        const std::size_t there = std::min(base::prepared_rows(), writable_rows());
+        return there > longest ? std::min(there - longest, slots_.prepared()) : 0;
     }
+    void add_prepared(std::size_t count) noexcept {
+        slots_.add(count);
+        base::add_prepared_rows(slots_.longest());
+    }
+
+    // ---- sharing: see `layer_cache` ----
+
+    [[nodiscard]] bool must_own(std::size_t count) const noexcept {
+        return count > 0 && writable_rows() < slots_.longest() + count;
+    }
+    [[nodiscard]] status try_own(std::size_t count, steps_type& steps) noexcept {
+        return make_writable(slots_.shortest(), slots_.longest() + count, steps);
+    }
+    [[nodiscard]] status try_make_writable(std::size_t first, std::size_t count, steps_type& steps) noexcept {
+        const std::size_t longest = slots_.longest();
+        return first < longest ? make_writable(first, first + std::min(count, longest - first), steps)
+                               : status{};
+    }
+    template <sharing_policy Rule>
+    [[nodiscard]] status try_share_prefix_of(per_layer_cache& other, std::size_t rows, const Rule& rule,
+                                             steps_type& steps) noexcept {
+        auto slots = detail::head_slots::create(slots_.count());
+        if (!slots)
+            return slots.error();
+        if (const status outcome = slots->copy_prefix(other.slots_, rows); !outcome)
+            return outcome;
+        if (const status outcome = steps.share(keys_, other.keys_, slots->longest(), rule); !outcome)
+            return outcome;
+        if (const status outcome = steps.share(values_, other.values_, slots->longest(), rule); !outcome)
+            return outcome;
+        slots_ = *std::move(slots);
+        return {};
+    }
+    void undo_share() noexcept { slots_.clear(); }
+
     /// O(heads), or O(rows) after an eviction.
     void take_back(position_type first) noexcept {
         slots_.take_back(first);
@@ -105,6 +125,17 @@ class per_layer_cache
     using base::slots_;
     using base::values_;
 
+    /// Rows up to the first shared page on which a head's next rows would lie.
+    [[nodiscard]] std::size_t writable_rows() const noexcept {
+        const std::size_t first = slots_.shortest();
+        return std::min(keys_.writable_rows(first), values_.writable_rows(first));
+    }
+    [[nodiscard]] status make_writable(std::size_t first, std::size_t last, steps_type& steps) noexcept {
+        const status outcome = steps.make_writable(keys_, first, last);
+        return outcome ? steps.make_writable(values_, first, last) : outcome;
+    }
+    /// Rows of the tensors when every head has `count` more.
+    [[nodiscard]] std::size_t rows_for(std::size_t count) const noexcept { return slots_.longest() + count; }
     [[nodiscard]] detail::placement place(std::size_t head, std::size_t width) const noexcept {
         return {head * width, shape_.kv_heads * width};
     }

@@ -31,8 +31,8 @@ class shared_prefix {
         const bytes copied = size - whole * from_->page_size();
         if (copied > bytes{0} && stream_ == nullptr && !reaches_memory(pool().backend()))
             return error{errc::unsupported, verb::share, 0, copied};
-        const page_count before = whole > page_count{} ? page_count{} : to_->mapped();
-        const bytes created = pool().stats().created;
+        before_ = whole > page_count{} ? page_count{} : to_->mapped();
+        created_ = pool().stats().created;
         status outcome = whole > page_count{} ? share(whole) : status{};
         if (outcome)
             outcome = to_->require(pages_for(size, from_->page_size()));
@@ -41,8 +41,19 @@ class shared_prefix {
             outcome = copy_bytes(pool(), to_->start() + offset, from_->start() + offset, copied, stream_);
         }
         if (!outcome)
-            undo(before, created);
+            undo();
         return outcome;
+    }
+    /// Both ranges are as before; nothing has been grown or made writable since.
+    void undo() noexcept {
+        if (!to_->trim(before_))
+            static_cast<void>(to_->trim(before_));
+        const bytes now = pool().stats().created;
+        if (now > created_)
+            pool().discard((now - created_) / pool().chunk_size());
+        if (protected_)
+            from_->undo_exchange(protection_, nullptr);
+        protected_ = false;
     }
 
   private:
@@ -78,20 +89,12 @@ class shared_prefix {
         }
         return to_->trim(page_count{});
     }
-    void undo(page_count before, bytes created) noexcept {
-        if (!to_->trim(before))
-            static_cast<void>(to_->trim(before));
-        const bytes now = pool().stats().created;
-        if (now > created)
-            pool().discard((now - created) / pool().chunk_size());
-        if (protected_)
-            from_->undo_exchange(protection_, nullptr);
-    }
-
     Range* to_;
     Range* from_;
     const stream_type* stream_;
     page_exchange<typename pool_type::backend_type> protection_;
+    page_count before_{}; ///< mapped in `to_`
+    bytes created_{};     ///< in the pool
     bool protected_ = false;
 };
 

@@ -105,7 +105,8 @@ class slot_map {
             copy.live_ = other.live_;
             copy.next_ = other.next_;
             copy.identity_ = other.identity_;
-            copy.resize(rows);
+            if (rows != other.rows_)
+                copy.resize(rows);
             *this = std::move(copy);
         } catch (const std::bad_alloc&) {
             return error{errc::out_of_memory, verb::share, 0, bytes{other.rows_ * sizeof(position_type)}};

@@ -53,6 +53,9 @@ class evicting : public defragmenting<evicting<Tensor, Stream>, Stream> {
     /// later one stays.
     [[nodiscard]] position_type next_position() const noexcept { return slots_.next(); }
 
+    /// Book-keeping for `rows` rows, without their memory. `positions()` stays valid.
+    [[nodiscard]] status try_prepare_slots(std::size_t rows) noexcept { return prepare_slots(rows); }
+
     /// Forgets the rows at position `first` and later, and dead rows behind the last one that stays. The next
     /// row has position `first`. All memory stays mapped for rows to come. O(rows) after an eviction.
     void take_back(position_type first) noexcept {

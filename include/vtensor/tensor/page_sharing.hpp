@@ -7,9 +7,9 @@
 
 #include <vtensor/core/concepts.hpp>
 #include <vtensor/core/exception.hpp>
-#include <vtensor/memory/shared_prefix.hpp>
-#include <vtensor/memory/writable_pages.hpp>
+#include <vtensor/memory/retiring_range.hpp>
 #include <vtensor/policy/sharing.hpp>
+#include <vtensor/tensor/sharing_steps.hpp>
 
 #include <algorithm>
 #include <cstddef>
@@ -101,6 +101,21 @@ class page_sharing {
         });
     }
 
+    /// Rows up to the first shared page on which row `first` or a later one lies; more than there can be
+    /// where there is none. O(pages shared).
+    [[nodiscard]] std::size_t writable_rows(std::size_t first) const noexcept {
+        constexpr std::size_t all = std::numeric_limits<std::size_t>::max();
+        const auto& range = self().range_;
+        const bytes used = self().row_bytes_ * first;
+        if (range == nullptr || range->read_only_end() * range->page_size() <= used)
+            return all;
+        return range->with_pages([&](const auto& pages) {
+            const page_count shared = pages.first_read_only(page_count{used / range->page_size()});
+            return shared < pages.mapped() ? std::max(first, shared * range->page_size() / self().row_bytes_)
+                                           : all;
+        });
+    }
+
   protected:
     page_sharing() = default;
     page_sharing(const page_sharing&) = default;
@@ -116,29 +131,15 @@ class page_sharing {
         const bytes used = self().row_bytes_ * self().rows_;
         if (rows <= self().rows_ || range.read_only_end() * range.page_size() <= used)
             return range.require(needed);
-        writable_pages pages{range};
-        status outcome = pages.want(page_count{used / range.page_size()}, needed);
-        if (outcome)
-            outcome = pages.run(stream);
+        writing_step<Tensor> step;
+        status outcome = step.run(self(), self().rows_, rows, stream);
         if (outcome)
             outcome = range.require(needed);
-        return settled(pages, outcome);
-    }
-
-    /// Rows up to the first shared page that a new row would lie on; more than there can be where there is
-    /// none.
-    [[nodiscard]] std::size_t writable_rows() const noexcept {
-        constexpr std::size_t all = std::numeric_limits<std::size_t>::max();
-        const auto& range = self().range_;
-        const bytes used = self().row_bytes_ * self().rows_;
-        if (range == nullptr || range->read_only_end() * range->page_size() <= used)
-            return all;
-        return range->with_pages([&](const auto& pages) {
-            const page_count shared = pages.first_read_only(page_count{used / range->page_size()});
-            return shared < pages.mapped()
-                       ? std::max(self().rows_, shared * range->page_size() / self().row_bytes_)
-                       : all;
-        });
+        if (outcome)
+            step.finish();
+        else
+            step.undo();
+        return outcome;
     }
 
   private:
@@ -149,40 +150,7 @@ class page_sharing {
 
     template <class Rule>
     status share(Tensor& other, std::size_t rows, const Rule& rule, const stream_type* stream) noexcept {
-        Tensor& own = self();
-        if (own.range_ == nullptr || other.range_ == nullptr || &own == &other || own.rows_ != 0 ||
-            rows > other.rows_ || &own.range_->pool() != &other.range_->pool() || own.shape_ != other.shape_)
-            return refusal(verb::share);
-        if (const status outcome = own.check(rows); !outcome || rows == 0)
-            return outcome;
-        typename Tensor::slots_type slots;
-        if (const status outcome = other.copy_slots(rows, slots); !outcome)
-            return outcome;
-        const bytes size = own.row_bytes_ * rows;
-        shared_prefix prefix{*own.range_, *other.range_, stream};
-        if (const status outcome = prefix.run(pages_to_map(other, size, rule, stream), size); !outcome)
-            return outcome;
-        own.rows_ = rows;
-        own.take_slots(std::move(slots));
-        return {};
-    }
-    template <class Rule>
-    [[nodiscard]] page_count pages_to_map(const Tensor& other, bytes size, const Rule& rule,
-                                          const stream_type* stream) const noexcept {
-        const auto& pool = other.range_->pool();
-        if (!can_alias(pool.backend()))
-            return page_count{};
-        sharing_state state{};
-        state.page = other.range_->page_size();
-        state.whole = page_count{size / state.page};
-        state.mapped = self().range_->mapped();
-        state.writable = other.range_->with_pages([&](const auto& pages) {
-            const auto flags = pages.read_only().first(state.whole.count());
-            return page_count{static_cast<std::size_t>(std::count(flags.begin(), flags.end(), 0))};
-        });
-        state.aliases = pool.stats().aliases;
-        state.behind_work = stream != nullptr;
-        return std::min(rule.pages(state), state.whole);
+        return sharing_step<Tensor>{}.run(self(), other, rows, rule, stream);
     }
 
     template <class Rule>
@@ -206,27 +174,9 @@ class page_sharing {
             return refusal(verb::make_writable);
         if (count == 0 || own.range_->read_only_end() == page_count{})
             return {};
-        writable_pages pages{*own.range_};
-        status outcome = pages.want(page_count{own.row_bytes_ * first / own.range_->page_size()},
-                                    own.pages_of(first + count));
-        if (outcome)
-            outcome = pages.run(stream);
-        return settled(pages, outcome);
-    }
-
-    template <class Pages>
-    status settled(Pages& pages, const status& outcome) noexcept {
-        if (outcome) {
-            pages.finish();
-            return outcome;
-        }
-        pages.undo(nullptr);
-        // Where the backend refused twice to put a page back, the rows from that page on are lost.
-        const std::size_t there = self().accessible_bytes() / self().row_bytes_;
-        if (there < self().rows_) {
-            self().rows_ = there;
-            self().resize_slots(there);
-        }
+        writing_step<Tensor> step;
+        const status outcome = step.run(own, first, first + count, stream);
+        step.finish();
         return outcome;
     }
 };

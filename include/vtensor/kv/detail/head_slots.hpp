@@ -43,6 +43,12 @@ class head_slots {
             most = std::max(most, one.rows());
         return most;
     }
+    [[nodiscard]] std::size_t shortest() const noexcept {
+        std::size_t least = slot_map::most;
+        for (const slot_map& one : maps_)
+            least = std::min(least, one.rows());
+        return least;
+    }
     [[nodiscard]] std::size_t rows() const noexcept { return sum(&slot_map::rows); }
     [[nodiscard]] std::size_t live() const noexcept { return sum(&slot_map::live); }
 
@@ -74,6 +80,21 @@ class head_slots {
     void take_back(position_type first) noexcept {
         for (slot_map& one : maps_)
             one.take_back(first);
+    }
+
+    /// The first `rows` rows of every head of `other`, or as many as it has. `out_of_memory`: these heads are
+    /// to be dropped.
+    [[nodiscard]] status copy_prefix(const head_slots& other, std::size_t rows) noexcept {
+        for (std::size_t head = 0; head < count(); ++head)
+            if (const status outcome =
+                    maps_[head].copy_prefix(other.maps_[head], std::min(rows, other.maps_[head].rows()));
+                !outcome)
+                return outcome;
+        return {};
+    }
+    void clear() noexcept {
+        for (slot_map& one : maps_)
+            one.clear();
     }
 
     /// Whether `evict` may be called with the same rows, and the memory for it.

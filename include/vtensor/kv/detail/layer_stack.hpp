@@ -10,7 +10,7 @@
 #include <vtensor/core/units.hpp>
 #include <vtensor/kv/layer_cache.hpp>
 #include <vtensor/kv/model_shape.hpp>
-#include <vtensor/kv/surplus.hpp>
+#include <vtensor/memory/slot_map.hpp>
 
 #include <algorithm>
 #include <cstddef>
@@ -23,9 +23,15 @@
 
 namespace vtensor::kv::detail {
 
-/// The owner's thread adds rows and reads them; another may be in `try_prepare` meanwhile. Every layer has a
-/// mutex, held while its memory or its rows change, never longer: the owner waits for the mapping of the
-/// layer he asks for at most. Every other verb needs that no `try_prepare` is running.
+/// How memory is prepared.
+struct growth {
+    bool by_owner = false; ///< nobody reads meanwhile, so that shared pages may be replaced by copies
+    bool surplus = true;   ///< with what the growth policy wishes for
+};
+
+/// The owner's thread adds rows and reads them; another may be in `try_prepare` meanwhile. A mutex guards the
+/// rows and the book-keeping of all layers; it is not held while memory is mapped, so that the owner does not
+/// wait for that. Every other verb needs that no `try_prepare` is running.
 ///
 /// A layer has the tokens below `next_position()`; the tokens that the sequence has beyond those are to be
 /// added, and there is memory for them.
@@ -50,7 +56,7 @@ class layer_stack {
         try {
             layers_.reserve(count);
         } catch (const std::bad_alloc&) {
-            return error{errc::out_of_memory, verb::construct, 0, bytes{count * sizeof(guarded)}};
+            return error{errc::out_of_memory, verb::construct, 0, bytes{count * sizeof(Layer)}};
         } catch (const std::length_error&) {
             return error{errc::out_of_memory, verb::construct, 0,
                          bytes{std::numeric_limits<std::size_t>::max()}};
@@ -59,53 +65,65 @@ class layer_stack {
             auto made = make();
             if (!made)
                 return made.status();
-            layers_.emplace_back(*std::move(made));
+            layers_.push_back(*std::move(made));
         }
         return {};
     }
 
     [[nodiscard]] pool_type& pool() const noexcept { return *pool_; }
     [[nodiscard]] std::size_t size() const noexcept { return layers_.size(); }
-    [[nodiscard]] Layer& operator[](std::size_t index) noexcept { return layers_[index].layer; }
-    [[nodiscard]] const Layer& operator[](std::size_t index) const noexcept { return layers_[index].layer; }
+    [[nodiscard]] Layer& operator[](std::size_t index) noexcept { return layers_[index]; }
+    [[nodiscard]] const Layer& operator[](std::size_t index) const noexcept { return layers_[index]; }
 
     /// Every layer has memory for `tokens` tokens, or nothing changed: neither in the layers nor in the pool.
     /// Layer by layer and tensor by tensor, so that the pages of a tensor come from neighbouring chunks.
-    [[nodiscard]] status try_prepare(std::size_t tokens, surplus with) noexcept {
+    [[nodiscard]] status try_prepare(std::size_t tokens, const growth& how) noexcept {
         const bytes created = pool_->stats().created;
-        for (std::size_t index = 0; index < layers_.size(); ++index) {
-            const status outcome = prepare(layers_[index], tokens, with);
-            if (outcome)
-                continue;
-            while (index-- > 0) {
-                const std::lock_guard lock{layers_[index].mutex};
-                layers_[index].layer.undo_prepare();
+        steps_type steps;
+        std::size_t planned = 0;
+        status outcome;
+        for (std::size_t index = 0; index < layers_.size() && outcome; ++index) {
+            outcome = plan(layers_[index], tokens, how, steps);
+            if (!outcome)
+                break;
+            ++planned;
+            outcome = layers_[index].try_map();
+            if (outcome && !how.surplus) {
+                const std::lock_guard lock{mutex_};
+                layers_[index].drop_surplus();
             }
-            discard_beyond(created);
+        }
+        if (outcome) {
+            steps.finish();
             return outcome;
         }
-        return {};
+        while (planned-- > 0) {
+            const std::lock_guard lock{mutex_};
+            layers_[planned].undo_map();
+        }
+        steps.undo();
+        discard_beyond(created);
+        return outcome;
     }
 
     /// How many tokens the sequence can have without anything that may fail.
     [[nodiscard]] std::size_t prepared() const noexcept {
+        const std::lock_guard lock{mutex_};
         std::size_t least = layers_.empty() ? 0 : std::numeric_limits<std::size_t>::max();
-        for (const guarded& each : layers_) {
-            const std::lock_guard lock{each.mutex};
-            least = std::min(least, each.layer.next_position() + each.layer.prepared());
-        }
+        for (const Layer& layer : layers_)
+            least = std::min(least, layer.next_position() + layer.prepared());
         return least;
     }
 
     /// The layer has rows for the first `tokens` tokens, for which memory was prepared.
     void settle(std::size_t index, std::size_t tokens) noexcept {
-        guarded& each = layers_[index];
-        const std::size_t there = each.layer.next_position();
+        Layer& layer = layers_[index];
+        const std::size_t there = layer.next_position();
         if (there == tokens)
             return;
-        const std::lock_guard lock{each.mutex};
-        [[maybe_unused]] const status outcome = each.layer.try_append(tokens - there);
-        VTENSOR_ASSERT(outcome.ok());
+        const std::lock_guard lock{mutex_};
+        VTENSOR_ASSERT(tokens - there <= layer.prepared());
+        layer.add_prepared(tokens - there);
     }
     void settle_all(std::size_t tokens) noexcept {
         for (std::size_t index = 0; index < layers_.size(); ++index)
@@ -113,38 +131,73 @@ class layer_stack {
     }
 
     void take_back(std::size_t tokens) noexcept {
-        for (guarded& each : layers_)
-            each.layer.take_back(static_cast<position_type>(tokens));
+        for (Layer& layer : layers_)
+            layer.take_back(static_cast<position_type>(std::min(tokens, slot_map::most)));
     }
 
     /// Unmaps what is not needed for `tokens` tokens. Layer by layer: where the backend refuses, the layers
     /// before that are trimmed.
     [[nodiscard]] status try_trim(std::size_t tokens) noexcept {
-        for (guarded& each : layers_) {
-            const std::size_t there = each.layer.next_position();
-            if (const status outcome = each.layer.try_trim(tokens > there ? tokens - there : 0); !outcome)
+        for (Layer& layer : layers_) {
+            if (const status outcome = layer.try_trim(missing(layer, tokens)); !outcome)
                 return outcome;
         }
+        return {};
+    }
+
+    /// The first `tokens` tokens of `donor` in every layer, or in none; nothing is settled here, everything
+    /// there. Of layers with evicted rows, the rows of these positions.
+    template <class Rule>
+    [[nodiscard]] status try_share(layer_stack& donor, std::size_t tokens, const Rule& rule) noexcept {
+        const bytes created = pool_->stats().created;
+        steps_type steps;
+        status outcome;
+        std::size_t shared = 0;
+        for (; shared < layers_.size() && outcome; ++shared) {
+            Layer& from = donor.layers_[shared];
+            outcome = layers_[shared].try_share_prefix_of(from, is_evicted(from) ? slot_map::most : tokens,
+                                                          rule, steps);
+        }
+        if (outcome) {
+            steps.finish();
+            take_back(tokens);
+            return outcome;
+        }
+        for (std::size_t index = shared - 1; index-- > 0;) // the last one has changed nothing by itself
+            layers_[index].undo_share();
+        steps.undo();
+        discard_beyond(created);
+        return outcome;
+    }
+    /// Of every head of every layer, or of none.
+    [[nodiscard]] status try_make_writable(std::size_t first, std::size_t count) noexcept {
+        steps_type steps;
+        for (Layer& layer : layers_) { // where one fails, what is in `steps` is undone
+            if (const status outcome = layer.try_make_writable(first, count, steps); !outcome)
+                return outcome;
+        }
+        steps.finish();
         return {};
     }
 
     /// Room of the slots again, where an eviction took it: the memory is there. Not to be had, the next
     /// growth tells.
     void keep_prepared(std::size_t tokens) noexcept {
-        for (guarded& each : layers_) {
-            if (!prepare(each, tokens, surplus::none))
+        for (Layer& layer : layers_) {
+            if (!layer.try_plan(missing(layer, tokens)))
                 return;
         }
     }
 
     [[nodiscard]] cache_figures figures() const noexcept {
         cache_figures sum;
-        for (const guarded& each : layers_) {
-            const layer_figures one = each.layer.figures();
+        for (const Layer& layer : layers_) {
+            const layer_figures one = layer.figures();
             sum.live_rows += one.live_rows;
             sum.used += one.used;
             sum.mapped += one.mapped;
             sum.reserved += one.reserved;
+            sum.shared += one.shared;
             sum.part_pages += one.part_pages;
         }
         return sum;
@@ -152,27 +205,33 @@ class layer_stack {
 
     /// Checks the book-keeping of a sequence of `tokens` tokens, O(rows).
     [[nodiscard]] bool verify(std::size_t tokens) const noexcept {
-        return std::all_of(layers_.begin(), layers_.end(), [&](const guarded& each) {
-            const std::size_t there = each.layer.next_position();
-            return each.layer.verify() && there <= tokens && tokens - there <= each.layer.prepared();
+        return std::all_of(layers_.begin(), layers_.end(), [&](const Layer& layer) {
+            const std::size_t there = layer.next_position();
+            return layer.verify() && there <= tokens && tokens - there <= layer.prepared();
         });
     }
 
   private:
-    struct guarded {
-        explicit guarded(Layer&& made) noexcept : layer{std::move(made)} {}
-        guarded(guarded&& other) noexcept : layer{std::move(other.layer)} {}
-        guarded& operator=(guarded&&) = delete;
-        ~guarded() = default;
+    using steps_type = typename Layer::steps_type;
 
-        Layer layer;
-        mutable typename pool_type::mutex_type mutex{};
-    };
-
-    [[nodiscard]] static status prepare(guarded& each, std::size_t tokens, surplus with) noexcept {
-        const std::lock_guard lock{each.mutex};
-        const std::size_t there = each.layer.next_position();
-        return each.layer.try_prepare(tokens > there ? tokens - there : 0, with);
+    [[nodiscard]] static std::size_t missing(const Layer& layer, std::size_t tokens) noexcept {
+        const std::size_t there = layer.next_position();
+        return tokens > there ? tokens - there : 0;
+    }
+    [[nodiscard]] static bool is_evicted(const Layer& layer) noexcept {
+        for (std::size_t head = 0; head < layer.shape().kv_heads; ++head)
+            if (!layer.positions(head).empty() || layer.rows(head) != layer.rows(0))
+                return true;
+        return false;
+    }
+    [[nodiscard]] status plan(Layer& layer, std::size_t tokens, const growth& how,
+                              steps_type& steps) noexcept {
+        const std::lock_guard lock{mutex_};
+        const std::size_t count = missing(layer, tokens);
+        if (const status outcome = layer.try_plan(count); !outcome || !layer.must_own(count))
+            return outcome;
+        return how.by_owner ? layer.try_own(count, steps)
+                            : status{error{errc::busy, verb::make_writable, 0, bytes{0}}};
     }
     /// What was created for a growth that failed goes back to the backend. Other users of the pool may make
     /// this less, or lose free chunks to it, never more than that.
@@ -183,7 +242,8 @@ class layer_stack {
     }
 
     pool_type* pool_;
-    std::vector<guarded> layers_;
+    std::vector<Layer> layers_;
+    mutable typename pool_type::mutex_type mutex_;
 };
 
 } // namespace vtensor::kv::detail

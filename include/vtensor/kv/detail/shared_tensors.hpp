@@ -7,10 +7,10 @@
 #include <vtensor/attention/problem.hpp>
 #include <vtensor/core/concepts.hpp>
 #include <vtensor/kv/detail/column.hpp>
+#include <vtensor/kv/detail/growing.hpp>
 #include <vtensor/kv/detail/head_slots.hpp>
-#include <vtensor/kv/detail/prepared.hpp>
+#include <vtensor/kv/detail/tensor_steps.hpp>
 #include <vtensor/kv/layer_shape.hpp>
-#include <vtensor/kv/surplus.hpp>
 #include <vtensor/virtual_tensor.hpp>
 
 #include <algorithm>
@@ -38,6 +38,7 @@ class shared_tensors {
     using growth_policy_type = Growth;
     using tensor_type = virtual_tensor<T, Backend, Growth, eviction::keep_all, Mutex>;
     using pool_type = typename tensor_type::pool_type;
+    using steps_type = tensor_steps<tensor_type>;
 
     [[nodiscard]] const layer_shape& shape() const noexcept { return shape_; }
     [[nodiscard]] std::size_t rows(std::size_t head) const noexcept { return slots_[head].rows(); }
@@ -79,7 +80,24 @@ class shared_tensors {
             slots_.evict(kept, layer);
         return outcome;
     }
-    void undo_prepare() noexcept { undo_prepare_both(keys_, values_, before_); }
+
+    // ---- growth: see `layer_cache` ----
+
+    [[nodiscard]] status try_plan(std::size_t count) noexcept {
+        if (count > shape_.max_rows - slots_.longest())
+            return error{errc::limit_exceeded, verb::grow, 0, row_bytes() * count};
+        if (const status outcome = slots_.prepare(count); !outcome)
+            return outcome;
+        plan_ = {std::max(layout().rows_for(count), keys_.rows()), keys_.mapped_bytes(),
+                 values_.mapped_bytes()};
+        return {};
+    }
+    [[nodiscard]] status try_map() noexcept { return map_both(keys_, values_, plan_); }
+    void undo_map() noexcept { undo_map_both(keys_, values_, plan_); }
+    void drop_surplus() noexcept { drop_surplus_of_both(keys_, values_, plan_); }
+    [[nodiscard]] status try_prepare(std::size_t count) noexcept { return prepare_layer(layout(), count); }
+    /// O(heads) where memory is there and every head has room, else O(rows + pages mapped).
+    [[nodiscard]] status try_append(std::size_t count) noexcept { return append_to_layer(layout(), count); }
 
     [[nodiscard]] layer_figures figures() const noexcept {
         return {.rows = slots_.rows(),
@@ -87,6 +105,7 @@ class shared_tensors {
                 .used = row_bytes() * slots_.live(),
                 .mapped = keys_.mapped_bytes() + values_.mapped_bytes(),
                 .reserved = keys_.reserved_bytes() + values_.reserved_bytes(),
+                .shared = keys_.shared_bytes() + values_.shared_bytes(),
                 .part_pages = part_page(keys_) + part_page(values_)};
     }
 
@@ -140,23 +159,14 @@ class shared_tensors {
         return bytes{(shape_.key_width + shape_.value_width) * sizeof(T)};
     }
 
-    /// Both tensors have `needed` rows, or what they had.
-    [[nodiscard]] status grow_to(std::size_t needed) noexcept {
-        const std::size_t before = keys_.rows();
-        if (const status outcome = keys_.try_resize(needed); !outcome)
-            return outcome;
-        const status outcome = values_.try_resize(needed);
-        if (!outcome)
-            keys_.truncate(before);
-        return outcome;
+    /// Both tensors have `needed` rows, for which there is memory.
+    void add_prepared_rows(std::size_t needed) noexcept {
+        keys_.add_prepared(needed);
+        values_.add_prepared(needed);
     }
     void truncate(std::size_t needed) noexcept {
         keys_.truncate(needed);
         values_.truncate(needed);
-    }
-    /// Both tensors have memory for `needed` rows, or nothing changed.
-    [[nodiscard]] status prepare_rows(std::size_t needed, surplus with) noexcept {
-        return prepare_both(keys_, values_, std::max(needed, keys_.rows()), with, before_);
     }
     /// Unmaps what `needed` rows do not occupy.
     [[nodiscard]] status trim_to(std::size_t needed) noexcept {
@@ -168,10 +178,6 @@ class shared_tensors {
     [[nodiscard]] std::size_t prepared_rows() const noexcept {
         return std::min(keys_.prepared_rows(), values_.prepared_rows());
     }
-    [[nodiscard]] error too_long(std::size_t count) const noexcept {
-        return error{errc::limit_exceeded, verb::grow, 0, row_bytes() * count};
-    }
-
     /// Moves the rows inside every head as the policy plans it.
     template <class Policy>
     [[nodiscard]] status move_rows(const Policy& policy, std::span<defrag::plan> plans) noexcept {
@@ -185,11 +191,33 @@ class shared_tensors {
                 return planned;
             if (const status refusal = slots.rearrange(plans[head]); !refusal)
                 return refusal;
+            if (const status outcome = own_targets(plans[head].rows); !outcome)
+                return outcome;
             column_of(keys_.data(), head, shape_.key_width).move(plans[head].rows);
             column_of(values_.data(), head, shape_.value_width).move(plans[head].rows);
             slots.commit(plans[head].rows_after);
         }
         return {};
+    }
+
+    /// What is written by the moves is not shared any more; where the second tensor fails the pages of the
+    /// first are its own already.
+    [[nodiscard]] status own_targets(std::span<const defrag::row_move> moves) noexcept {
+        if constexpr (Layout::heads_share_rows) {
+            if (moves.empty())
+                return {};
+            std::size_t first = keys_.rows();
+            std::size_t last = 0;
+            for (const defrag::row_move& move : moves) {
+                first = std::min<std::size_t>(first, move.to);
+                last = std::max<std::size_t>(last, move.to + move.count);
+            }
+            if (const status outcome = keys_.try_make_writable(first, last - first); !outcome)
+                return outcome;
+            return values_.try_make_writable(first, last - first);
+        } else {
+            return {};
+        }
     }
 
     [[nodiscard]] column column_of(T* data, std::size_t head, std::size_t width) const noexcept {
@@ -201,10 +229,11 @@ class shared_tensors {
     tensor_type keys_;
     tensor_type values_;
     head_slots slots_;
-    mapped_before before_{}; ///< the last `prepare_rows`
+    growth_plan plan_{};
     bool is_reached_;
 
   private:
+    [[nodiscard]] Layout& layout() noexcept { return static_cast<Layout&>(*this); }
     [[nodiscard]] const Layout& layout() const noexcept { return static_cast<const Layout&>(*this); }
     [[nodiscard]] tensor_view<T, 2> view_of(T* data, std::size_t head, std::size_t width) const noexcept {
         const placement at = layout().place(head, width);

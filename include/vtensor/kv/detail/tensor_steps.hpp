@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What many tensors do together or not at all with shared pages: each step is kept until all are done, and
+// taken back where one fails.
+#pragma once
+
+#include <vtensor/core/error.hpp>
+#include <vtensor/tensor/sharing_steps.hpp>
+
+#include <cstddef>
+#include <deque>
+#include <new>
+
+namespace vtensor::kv::detail {
+
+/// Used once, by one thread: steps, then `finish` or `undo`; neither can fail. The tensors stay where they
+/// are meanwhile.
+template <class Tensor>
+class tensor_steps {
+  public:
+    tensor_steps() = default;
+    tensor_steps(const tensor_steps&) = delete;
+    tensor_steps& operator=(const tensor_steps&) = delete;
+    ~tensor_steps() { undo(); }
+
+    /// As `virtual_tensor::try_share_prefix_of`.
+    template <class Rule>
+    [[nodiscard]] status share(Tensor& own, Tensor& from, std::size_t rows, const Rule& rule) noexcept {
+        return run(sharings_, verb::share,
+                   [&](auto& step) { return step.run(own, from, rows, rule, nullptr); });
+    }
+    /// The pages of the rows [first, last) may be written, also those of rows that are still to come.
+    [[nodiscard]] status make_writable(Tensor& tensor, std::size_t first, std::size_t last) noexcept {
+        return run(writings_, verb::make_writable,
+                   [&](auto& step) { return step.run(tensor, first, last, nullptr); });
+    }
+
+    void finish() noexcept {
+        for (auto& step : writings_)
+            step.finish();
+        writings_.clear();
+        sharings_.clear();
+    }
+    void undo() noexcept {
+        for (; !writings_.empty(); writings_.pop_back())
+            writings_.back().undo();
+        for (; !sharings_.empty(); sharings_.pop_back())
+            sharings_.back().undo();
+    }
+
+  private:
+    template <class Steps, class Run>
+    static status run(Steps& steps, verb what, Run run) noexcept {
+        try {
+            steps.emplace_back();
+        } catch (const std::bad_alloc&) {
+            return error{errc::out_of_memory, what, 0, bytes{sizeof(typename Steps::value_type)}};
+        }
+        const status outcome = run(steps.back());
+        if (!outcome)
+            steps.pop_back();
+        return outcome;
+    }
+
+    std::deque<vtensor::detail::sharing_step<Tensor>> sharings_;
+    std::deque<vtensor::detail::writing_step<Tensor>> writings_;
+};
+
+} // namespace vtensor::kv::detail
