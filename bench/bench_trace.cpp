@@ -4,21 +4,24 @@
 //
 // An engine with continuous batching (support/trace/engine.hpp) answers requests on a simulated clock
 // (support/trace/cost_model.hpp, whose constants are assumptions and options); every memory manager really
-// manages memory of the host for it, and the wall time of its calls is measured. Workloads: the lengths of
+// manages memory of the host for it, and the time of its calls is measured. Workloads: the lengths of
 // bench/traces with tokens drawn by chance, chat of many turns, and requests behind a few system prompts, all
 // from a seed. Requests come faster than they can be answered, so that memory is what limits.
 //
 // "held" is what live sequences keep from all others, shared memory once, without what is only kept for
 // reuse. "waste" is held beyond the bytes of the different tokens of the live sequences, as a share of held;
-// "×peak" and "×worst" are held to these bytes at its peak and at its worst step ("physical" in the file
+// "x peak" and "x worst" are held to these bytes at its peak and at its worst step ("physical" in the file
 // counts what was taken from the system, however it is used). A step's time is that of all calls in it;
 // "steady" are the steps that only decode. "share" is that time in it and the simulated time of the model.
 //
-// --trace FILE (again for more; then only these), --manager NAME (likewise), --requests N a workload, --rate
-// requests/s of traces, --seed N, --quick (seconds, rows checked), --check (rows checked), --json FILE, --svg
-// FILE; --page-kib N, --limit-mib N, --layers N, --kv-heads N, --width N, --element-bytes N; --headroom
-// SHARE,
-// --max-sequences N; --step-seconds S, --sequence-seconds S, --context-token-seconds S, --prefill-rate N
+// --trace FILE (again for more; then only these), --manager NAME (likewise), --requests N a workload,
+// --rate requests/s of traces, --seed N, --quick (seconds; rows checked), --check (rows checked),
+// --json FILE, --svg FILE
+// --thread-time: processor time of the calling thread in place of wall time, on a machine that others use;
+// this clock adds some tenths of a microsecond to every call
+// --page-kib N, --limit-mib N, --layers N, --kv-heads N, --width N, --element-bytes N, --headroom SHARE,
+// --max-sequences N
+// --step-seconds S, --sequence-seconds S, --context-token-seconds S, --prefill-rate tokens/s: cost_model.hpp
 #include "support/bench_report.hpp"
 #include "support/trace/engine.hpp"
 #include "support/trace/make_workloads.hpp"
@@ -92,10 +95,12 @@ outcome run(const compared_manager& manager, const workload& asked, const scene&
                                       .max_sequences = settings.max_sequences,
                                       .prefixes = asked.prefixes_recur,
                                       .headroom = settings.headroom});
-    engine simulated{
-        asked,
-        *memory,
-        {.cost = settings.cost, .max_sequences = settings.max_sequences, .check_rows = settings.check}};
+    engine simulated{asked,
+                     *memory,
+                     {.cost = settings.cost,
+                      .max_sequences = settings.max_sequences,
+                      .check_rows = settings.check,
+                      .thread_time = settings.thread_time}};
     outcome found{std::string{manager.name}, simulated.run(), {}};
     if (!memory->verify())
         throw std::runtime_error{found.manager + ": its book-keeping is wrong"};

@@ -15,6 +15,8 @@
 #include "run_record.hpp"
 #include "workload.hpp"
 
+#include "../bench_report.hpp"
+
 #include <algorithm>
 #include <chrono>
 #include <cstddef>
@@ -31,6 +33,9 @@ struct engine_options {
     std::size_t max_sequences = 512;
     std::size_t prefill_budget = 16'384; ///< tokens of prompts in a step, unless a single one is longer
     bool check_rows = false;             ///< see row_stamps.hpp
+    /// Verbs are timed by the processor time of the calling thread, and not by the wall clock: waiting does
+    /// not count then, nor what other programs do to this one.
+    bool thread_time = false;
 };
 
 /// One run over one workload. The workload and the manager must outlive it.
@@ -70,12 +75,11 @@ class engine {
     auto timed(Verb verb) {
         struct stopwatch {
             double& total;
-            std::chrono::steady_clock::time_point start = std::chrono::steady_clock::now();
-            ~stopwatch() {
-                total += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-            }
+            bool thread_time;
+            double start = seconds_now(thread_time);
+            ~stopwatch() { total += seconds_now(thread_time) - start; }
         };
-        const stopwatch until_it_returns{managing_};
+        const stopwatch until_it_returns{managing_, options_.thread_time};
         return verb();
     }
 
@@ -188,6 +192,13 @@ class engine {
         record_.refused += queue_.refused(queue_.front());
         queue_.take_front();
         blocked_ = false;
+    }
+
+    [[nodiscard]] static double seconds_now(bool thread_time) noexcept {
+        const auto seconds = [](auto when) {
+            return std::chrono::duration<double>(when.time_since_epoch()).count();
+        };
+        return thread_time ? seconds(thread_clock::now()) : seconds(std::chrono::steady_clock::now());
     }
 
     void note_prompt(bool first_time, std::size_t tokens, std::size_t matched) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // What the engine of the bench asks of a memory manager for the KV of its sequences. Every manager that is
-// compared implements this; the time of the verbs is what is measured, by the wall clock.
+// compared implements this; the time of the verbs is what is measured.
 #pragma once
 
 #include "kv_shape.hpp"

@@ -18,7 +18,7 @@ namespace vtensor::bench {
 struct memory_summary {
     double peak = 0;          ///< bytes
     double mean = 0;          ///< bytes
-    double ratio_at_peak = 0; ///< to the tokens' own bytes, at the moment of the peak
+    double ratio_at_peak = 0; ///< to the tokens' own bytes at the peak; where it lasts, at its fullest
     double worst_ratio = 0;   ///< at any step
 };
 
@@ -68,7 +68,7 @@ namespace detail {
         const auto size = static_cast<double>(memory.count());
         into.mean += size * seconds;
         into.worst_ratio = std::max(into.worst_ratio, size / own);
-        if (size > into.peak) {
+        if (size > into.peak || (size == into.peak && size / own < into.ratio_at_peak)) {
             into.peak = size;
             into.ratio_at_peak = size / own;
         }

@@ -40,6 +40,7 @@ struct trace_settings {
     std::size_t max_sequences = 512;
     std::uint64_t seed = 1;
     bool check = false;
+    bool thread_time = false;
     cost_model cost{};
     std::string json;
     std::string svg;
@@ -95,9 +96,10 @@ struct scene_options {
     bool told_requests = false;
     for (int index = 1; index < count; ++index) {
         const std::string_view name = arguments[index];
-        if (name == "--quick" || name == "--check") {
+        if (name == "--quick" || name == "--check" || name == "--thread-time") {
             quick = quick || name == "--quick";
-            chosen.check = true;
+            chosen.check = chosen.check || name != "--thread-time";
+            chosen.thread_time = chosen.thread_time || name == "--thread-time";
             continue;
         }
         if (++index == count)

@@ -46,6 +46,7 @@ TEST_CASE("Peaks, means, ratios and times of a run are those found by hand") {
     CHECK(found.held.worst_ratio == Catch::Approx(2));
     CHECK(found.physical.peak == 4096);
     CHECK(found.physical.worst_ratio == Catch::Approx(25.6));
+    CHECK(found.physical.ratio_at_peak == Catch::Approx(2.56)); // of a peak that lasts, its best moment
     CHECK(found.kept_mean == Catch::Approx(64));
     CHECK(found.waste_mean == Catch::Approx((40 + 3 * 80 + 160) / 5.0));
     CHECK(found.sequences_peak == 3);
@@ -111,6 +112,9 @@ TEST_CASE("Options choose pages, model and limit; what makes no sense is refused
     CHECK(chosen.scenes[0].shape.layers == 3);
     CHECK(chosen.scenes[0].shape.heads == large_pages.shape.heads);
     CHECK(chosen.check);
+    CHECK_FALSE(chosen.thread_time);
+    CHECK(settings_of({"--thread-time"}).thread_time);
+    CHECK_FALSE(settings_of({"--thread-time"}).check);
     CHECK(settings_of({"--limit-mib", "64"}).scenes[1].limit == 64_MiB);
     CHECK(settings_of({"--trace", "a", "--trace", "b"}).traces == std::vector<std::string>{"a", "b"});
     CHECK(settings_of({"--quick"}).requests < 1000);
