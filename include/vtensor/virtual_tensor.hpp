@@ -184,6 +184,20 @@ class virtual_tensor : public detail::eviction_base<virtual_tensor<T, Backend, G
     }
     void prepare(std::size_t rows) { throw_if_failed(try_prepare(rows)); }
 
+    // The same in two steps, for a cache that maps ahead on another thread. `try_map` looks at no row and at
+    // no slot, so that meanwhile the owner may read and write rows, and add those that were prepared before.
+
+    /// Maps the memory of `rows` rows. Shared pages stay shared.
+    [[nodiscard]] status try_map(std::size_t rows) noexcept {
+        const status refusal = check(rows);
+        return refusal ? range_->require(pages_of(rows)) : refusal;
+    }
+    /// Adds rows up to `rows`, at most `prepared_rows()`. Touches no memory.
+    void add_prepared(std::size_t rows) noexcept {
+        if (rows > rows_)
+            static_cast<void>(resized(rows, {}));
+    }
+
     /// Unmaps everything that the rows do not occupy, whatever the growth policy would keep.
     [[nodiscard]] status try_trim() noexcept {
         if (const status refusal = check(rows_); !refusal)
@@ -242,7 +256,7 @@ class virtual_tensor : public detail::eviction_base<virtual_tensor<T, Backend, G
     }
     /// Rows that the tensor can grow to without anything that may fail.
     [[nodiscard]] std::size_t prepared_rows() const noexcept {
-        return std::min({mapped_rows(), this->prepared_slots(), this->writable_rows()});
+        return std::min({mapped_rows(), this->prepared_slots(), this->writable_rows(rows_)});
     }
     [[nodiscard]] const row_shape& shape() const noexcept { return shape_; }
     [[nodiscard]] bytes row_bytes() const noexcept { return row_bytes_; }
@@ -287,6 +301,10 @@ class virtual_tensor : public detail::eviction_base<virtual_tensor<T, Backend, G
     friend class detail::page_sharing;
     template <class Tensor, class Element, class Pool>
     friend class detail::retiring_rows;
+    template <class Tensor>
+    friend class detail::sharing_step;
+    template <class Tensor>
+    friend class detail::writing_step;
 
     virtual_tensor(std::unique_ptr<range_type> range, row_shape shape, std::size_t max_rows) noexcept
         : range_{std::move(range)},
