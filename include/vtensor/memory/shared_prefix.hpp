@@ -39,15 +39,17 @@ class shared_prefix {
         if (outcome && copied > bytes{0}) {
             const bytes offset = whole * from_->page_size();
             outcome = copy_bytes(pool(), to_->start() + offset, from_->start() + offset, copied, stream_);
+            queued_ = outcome.ok() && stream_ != nullptr;
         }
         if (!outcome)
             undo();
         return outcome;
     }
-    /// Both ranges are as before; nothing has been grown or made writable since.
+    /// Both ranges are as before; nothing has been grown or made writable since. Waits for a copy that was
+    /// queued.
     void undo() noexcept {
-        if (!to_->trim(before_))
-            static_cast<void>(to_->trim(before_));
+        if (!give_back())
+            static_cast<void>(give_back());
         const bytes now = pool().stats().created;
         if (now > created_)
             pool().discard((now - created_) / pool().chunk_size());
@@ -89,6 +91,17 @@ class shared_prefix {
         }
         return to_->trim(page_count{});
     }
+    status give_back() noexcept {
+        if constexpr (has_streams<pool_type>) {
+            if (queued_) {
+                if (const status outcome = pool().retiring().wait_for(*stream_); !outcome)
+                    return outcome;
+                queued_ = false;
+            }
+        }
+        return to_->trim(before_);
+    }
+
     Range* to_;
     Range* from_;
     const stream_type* stream_;
@@ -96,6 +109,7 @@ class shared_prefix {
     page_count before_{}; ///< mapped in `to_`
     bytes created_{};     ///< in the pool
     bool protected_ = false;
+    bool queued_ = false; ///< a copy, on the stream
 };
 
 } // namespace vtensor::detail

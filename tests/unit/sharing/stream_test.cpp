@@ -8,6 +8,7 @@
 #include "support/stream_model.hpp"
 
 #include <vtensor/backends/host.hpp>
+#include <vtensor/tensor/sharing_steps.hpp>
 #include <vtensor/virtual_tensor.hpp>
 
 #include <string>
@@ -95,6 +96,24 @@ TEST_CASE("part pages and rows that a rule copies are copied behind the work tha
     now.read(shared, 11, 4, 7);
     now.device.run_all();
     CHECK(now.wrong == 0);
+}
+
+TEST_CASE("sharing that is taken back as part of something larger waits for the copy that it queued") {
+    scene now;
+    auto source = now.make(100);
+    source.append(15);
+    now.write(source, 0, 15, 7);
+    auto other = now.make(100);
+    vtensor::detail::sharing_step<scene::tensor_type> step;
+    REQUIRE(step.run(other, source, 15, map_all, &now.stream));
+    CHECK(other.rows() == 15);
+    CHECK(now.device.queued() > 0);
+    step.undo();
+    CHECK(other.rows() == 0);
+    CHECK(other.mapped_bytes() == 0_B);
+    CHECK(now.pool.stats().created == source.mapped_bytes());
+    source.view()(0, 0) = 7; // may be written again
+    CHECK((source.verify() && other.verify() && now.pool.verify()));
 }
 
 TEST_CASE("a page that readers are queued on is replaced when they are done") {
