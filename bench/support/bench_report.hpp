@@ -45,8 +45,7 @@ class samples {
     [[nodiscard]] double spread() const noexcept {
         return median() == 0 ? 0 : (quantile(0.75) - quantile(0.25)) / 2 / std::abs(median());
     }
-
-  private:
+    /// Between 0, the least, and 1, the most.
     [[nodiscard]] double quantile(double share) const noexcept {
         if (sorted_.empty())
             return 0;
@@ -56,6 +55,7 @@ class samples {
         return std::lerp(sorted_[below], sorted_[above], place - static_cast<double>(below));
     }
 
+  private:
     std::vector<double> sorted_;
 };
 

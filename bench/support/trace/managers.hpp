@@ -6,6 +6,7 @@
 #include "memory_manager.hpp"
 #include "paged_blocks.hpp"
 #include "static_ranges.hpp"
+#include "vtensor_side.hpp"
 
 #include <array>
 #include <memory>
@@ -26,6 +27,9 @@ template <class Manager>
 inline constexpr std::array compared_managers{
     compared_manager{"static ranges", make_manager<static_ranges>},
     compared_manager{"blocks of 16", make_manager<paged_blocks>},
+    compared_manager{"vtensor", make_manager<vtensor_side<vtensor_features{true, true}>>},
+    compared_manager{"vtensor, no look-ahead", make_manager<vtensor_side<vtensor_features{false, true}>>},
+    compared_manager{"vtensor, eager release", make_manager<vtensor_side<vtensor_features{true, false}>>},
 };
 
 } // namespace vtensor::bench

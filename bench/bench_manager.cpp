@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0
+// What does a step of a serving engine cost the thread that schedules it?
+//
+// 64 sequences × 32 layers × (K, V), rows of 256 bytes, pages of 64 KiB from a pool that has them, on the
+// host backend. "extend" is one call of try_extend for one more token of every sequence, in steps of 2 ms,
+// during which a mapper thread maps ahead; against the same with the calling thread mapping what it needs.
+// The sequences begin with different lengths, so that their pages end at different steps. The others are one
+// call each on a sequence of 2,000 tokens: "new" maps all its pages, "adopted" finds the pages of a released
+// sequence, "matched" maps those of a recorded prefix a second time, "continued" takes the cache of the
+// sequence that it continues. Times are wall times of the calling thread.
+#include "support/bench_report.hpp"
+
+#include <vtensor/backends/host.hpp>
+#include <vtensor/kv/manager.hpp>
+#include <vtensor/kv/per_layer_cache.hpp>
+
+#include <algorithm>
+#include <chrono>
+#include <cstddef>
+#include <memory>
+#include <mutex>
+#include <numeric>
+#include <string>
+#include <thread>
+#include <vector>
+
+using namespace vtensor;
+
+namespace {
+
+using layer_type = kv::per_layer_cache<float16, host_backend, growth::exact, std::mutex>;
+using cache_type = kv::kv_cache<layer_type>;
+using manager_type = kv::manager<cache_type>;
+using steady = std::chrono::steady_clock;
+
+constexpr std::size_t sequences = 64;
+constexpr std::size_t layers = 32;
+constexpr kv::layer_shape layer{1, 128, 128, 4096};
+constexpr bytes page = 64_KiB;
+constexpr std::size_t tokens_a_page = 256;
+
+std::vector<kv::token_id> text(std::size_t count, int first) {
+    std::vector<kv::token_id> made(count);
+    std::iota(made.begin(), made.end(), first);
+    return made;
+}
+
+template <class Work>
+double microseconds(Work work) {
+    const auto start = steady::now();
+    work();
+    return std::chrono::duration<double, std::micro>(steady::now() - start).count();
+}
+
+/// Each step's microseconds on the calling thread.
+std::vector<double> decode(mapper* thread, std::size_t steps) {
+    host_backend memory;
+    layer_type::pool_type pool{memory, {.chunk_size = page}};
+    manager_type::options_type options;
+    options.thread = thread;
+    options.tokens_ahead = tokens_a_page;
+    options.cache.tokens_a_growth = 0;
+    const auto manager = manager_type::try_create(pool, {layers, layer}, options).value();
+    std::vector<kv::sequence_id> running;
+    for (std::size_t index = 0; index < sequences; ++index)
+        running.push_back(
+            manager->try_create(text(1 + 4 * index, static_cast<int>(index) * 10'000)).value().id);
+    throw_if_failed(pool.prefill(sequences * layers * 2 * (steps / tokens_a_page + 3)));
+
+    const std::vector<kv::token_id> token{1};
+    std::vector<kv::extension> batch;
+    for (const kv::sequence_id one : running)
+        batch.push_back({one, token});
+    throw_if_failed(manager->try_extend(batch)); // asks for the first pages ahead
+    if (thread != nullptr)
+        thread->drain();
+    std::vector<double> times;
+    for (std::size_t step = 0; step < steps; ++step) {
+        times.push_back(microseconds([&] { throw_if_failed(manager->try_extend(batch)); }));
+        std::this_thread::sleep_for(std::chrono::milliseconds{2}); // the model computes
+        if (step % 250 == 249)
+            std::cerr << (thread != nullptr ? "look-ahead" : "synchronous") << ": step " << step + 1 << '\n';
+    }
+    return times;
+}
+
+void measure_steps(bench::report& report, std::size_t steps) {
+    const auto alone = decode(nullptr, steps);
+    mapper thread;
+    const auto ahead = decode(&thread, steps);
+    for (const auto& [name, share] : {std::pair{"median", 0.5}, {"p99", 0.99}, {"max", 1.0}}) {
+        const double limit = bench::samples{alone}.quantile(share);
+        const double value = bench::samples{ahead}.quantile(share);
+        report.add({.name = "extend 64 x 32 layers, synchronous",
+                    .metric = name,
+                    .value = limit,
+                    .unit = "us",
+                    .repeats = steps});
+        report.add({.name = "extend 64 x 32 layers, look-ahead",
+                    .metric = name,
+                    .value = value,
+                    .unit = "us",
+                    .limit = limit,
+                    .ratio = value / limit,
+                    .repeats = steps});
+    }
+}
+
+void measure_verbs(bench::report& report, std::size_t rounds) {
+    host_backend memory;
+    layer_type::pool_type pool{memory, {.chunk_size = page}};
+    manager_type::options_type options;
+    options.cache.tokens_a_growth = 0;
+    constexpr std::size_t length = 2000;
+    std::vector<double> fresh, adopted, matched, continued, forked, recorded, released;
+    for (std::size_t round = 0; round <= rounds; ++round) {
+        const auto manager = manager_type::try_create(pool, {layers, layer}, options).value();
+        const auto place = [&](std::vector<double>& times, const std::vector<kv::token_id>& prompt) {
+            kv::placed_sequence made;
+            times.push_back(microseconds([&] { made = manager->try_create(prompt).value(); }));
+            return made.id;
+        };
+        const auto first = place(fresh, text(length, 0));
+        released.push_back(microseconds([&] { throw_if_failed(manager->try_release(first)); }));
+        const auto second = place(adopted, text(length, 1));
+        recorded.push_back(microseconds([&] { throw_if_failed(manager->try_record(second)); }));
+        auto prompt = text(length, 1);
+        prompt.push_back(7);
+        static_cast<void>(place(matched, prompt));
+        kv::sequence_id child{};
+        forked.push_back(microseconds([&] { child = manager->try_fork(second).value(); }));
+        throw_if_failed(manager->try_release(second));
+        static_cast<void>(place(continued, prompt));
+        if (round == 0) // only warms up
+            for (auto* one : {&fresh, &adopted, &matched, &continued, &forked, &recorded, &released})
+                one->clear();
+    }
+    const double whole = bench::samples{fresh}.median();
+    const auto add = [&](const char* name, const std::vector<double>& times) {
+        const bench::samples of{times};
+        report.add({.name = name,
+                    .metric = "2,000 tokens, 64 tensors",
+                    .value = of.median(),
+                    .unit = "us",
+                    .limit = whole,
+                    .ratio = of.median() / whole,
+                    .spread = of.spread(),
+                    .repeats = rounds});
+    };
+    add("create, new", fresh);
+    add("create, adopted", adopted);
+    add("create, matched", matched);
+    add("create, continued", continued);
+    add("fork", forked);
+    add("record", recorded);
+    add("release", released);
+}
+
+} // namespace
+
+int main(int argc, char** argv) {
+    bench::report report{"bench_manager"};
+    measure_verbs(report, 15);
+    measure_steps(report, 1500);
+    return report.finish(bench::json_option(argc, argv));
+}

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A sequence's cache as a manager keeps it: in use, holding a recorded prefix, or blank. Who moves it from
+// one to the other is manager.hpp.
+#pragma once
+
+#include <vtensor/core/units.hpp>
+#include <vtensor/kv/token.hpp>
+
+#include <boost/intrusive/list.hpp>
+
+#include <cstddef>
+#include <cstdint>
+#include <utility>
+
+namespace vtensor::kv::detail {
+
+enum class cache_use : std::uint8_t {
+    running, ///< by a sequence; its first tokens may be recorded all the same
+    held,    ///< by the prefix tree alone
+    blank,   ///< no rows; pages may still be mapped, of the entry's salt
+};
+
+struct by_use;
+struct by_goal;
+
+template <class Cache>
+struct cache_entry
+    : boost::intrusive::list_base_hook<boost::intrusive::tag<by_use>>,
+      boost::intrusive::list_base_hook<boost::intrusive::tag<by_goal>,
+                                       boost::intrusive::link_mode<boost::intrusive::safe_link>> {
+    explicit cache_entry(Cache&& made) noexcept : cache{std::move(made)} {}
+
+    Cache cache;
+    cache_use use = cache_use::blank;
+    salt_id salt{};
+    std::size_t recorded = 0; ///< tokens, from the first, that the prefix tree has of it
+    std::size_t needed = 0;   ///< tokens that a step under way needs mapped
+    bytes mapped{};           ///< while no sequence runs on it
+    std::size_t goal = 0;     ///< tokens to be mapped ahead; guarded by who maps ahead
+};
+
+} // namespace vtensor::kv::detail

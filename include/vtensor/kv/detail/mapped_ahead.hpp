@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Maps the pages of the next steps on a mapper's thread while the step runs: which caches are to have how
+// many tokens ready, one cache after another. Which cache wants how much is said by the manager.
+#pragma once
+
+#include <vtensor/core/error.hpp>
+#include <vtensor/kv/detail/cache_entry.hpp>
+#include <vtensor/memory/mapper.hpp>
+
+#include <boost/intrusive/list.hpp>
+
+#include <atomic>
+#include <condition_variable>
+#include <cstddef>
+#include <cstdint>
+#include <mutex>
+
+namespace vtensor::kv::detail {
+
+/// Used by the manager's thread and the mapper's. Without a mapper it does nothing.
+///
+/// A failure fails nobody: the call that needs the pages maps them itself. Where memory is short, nothing is
+/// mapped ahead until some was given back.
+template <class Cache>
+class mapped_ahead {
+  public:
+    using entry = cache_entry<Cache>;
+
+    explicit mapped_ahead(mapper* thread) noexcept
+        : mapper_{thread},
+          request_{[](void* self) noexcept { static_cast<mapped_ahead*>(self)->run(); }, this} {}
+    mapped_ahead(const mapped_ahead&) = delete;
+    mapped_ahead& operator=(const mapped_ahead&) = delete;
+    ~mapped_ahead() {
+        if (mapper_ == nullptr)
+            return;
+        mapper_->cancel(request_);
+        wanted_.clear();
+    }
+
+    [[nodiscard]] bool is_on() const noexcept { return mapper_ != nullptr; }
+    /// Whether asking has any sense now.
+    [[nodiscard]] bool is_open() const noexcept {
+        return mapper_ != nullptr && !stopped_.load(std::memory_order_relaxed);
+    }
+    [[nodiscard]] std::uint64_t failures() const noexcept {
+        return failures_.load(std::memory_order_relaxed);
+    }
+
+    /// The cache is to have `tokens` ready; `submit` is to follow.
+    void want(entry& one, std::size_t tokens) noexcept {
+        const std::lock_guard lock{mutex_};
+        one.goal = tokens;
+        if (!is_queued(one) && busy_ != &one)
+            wanted_.push_back(one);
+    }
+    void submit() noexcept {
+        if (!mapper_->submit(request_))
+            stopped_.store(true, std::memory_order_relaxed);
+    }
+
+    /// Nothing is queued or being mapped for the cache afterwards. Waits for one mapping at most.
+    void exclude(entry& one) noexcept {
+        if (mapper_ == nullptr)
+            return;
+        std::unique_lock lock{mutex_};
+        if (is_queued(one))
+            wanted_.erase(wanted_.iterator_to(one));
+        changed_.wait(lock, [&] { return busy_ != &one; });
+    }
+
+    /// Nothing is mapped ahead, from the end of this call until `open`.
+    void close() noexcept {
+        if (mapper_ == nullptr)
+            return;
+        std::unique_lock lock{mutex_};
+        stopped_.store(true, std::memory_order_relaxed);
+        wanted_.clear();
+        changed_.wait(lock, [&] { return busy_ == nullptr; });
+    }
+    void open() noexcept { stopped_.store(false, std::memory_order_relaxed); }
+
+  private:
+    using hook = boost::intrusive::list_base_hook<boost::intrusive::tag<by_goal>,
+                                                  boost::intrusive::link_mode<boost::intrusive::safe_link>>;
+
+    [[nodiscard]] static bool is_queued(const entry& one) noexcept {
+        return static_cast<const hook&>(one).is_linked();
+    }
+
+    /// On the mapper's thread.
+    void run() noexcept {
+        std::unique_lock lock{mutex_};
+        while (!wanted_.empty() && !stopped_.load(std::memory_order_relaxed)) {
+            entry& next = wanted_.front();
+            wanted_.pop_front();
+            busy_ = &next;
+            const std::size_t goal = next.goal;
+            lock.unlock();
+            const status outcome = next.cache.try_prepare(goal);
+            lock.lock();
+            busy_ = nullptr;
+            if (is_shortage(outcome.code())) {
+                failures_.fetch_add(1, std::memory_order_relaxed);
+                stopped_.store(true, std::memory_order_relaxed);
+                wanted_.clear();
+            }
+            changed_.notify_all();
+        }
+    }
+
+    mapper* mapper_;
+    mapper::request request_;
+    std::mutex mutex_;
+    std::condition_variable changed_;
+    boost::intrusive::list<entry, boost::intrusive::base_hook<hook>> wanted_; ///< guarded by `mutex_`
+    entry* busy_ = nullptr;                                                   ///< guarded by `mutex_`
+    std::atomic<bool> stopped_{false};
+    std::atomic<std::uint64_t> failures_{0};
+};
+
+} // namespace vtensor::kv::detail
