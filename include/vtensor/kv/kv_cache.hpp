@@ -157,12 +157,12 @@ class kv_cache {
             return error{errc::invalid_argument, verb::share, 0, bytes{0}};
         const std::scoped_lock lock{mutex_, donor.mutex_};
         donor.settle_all();
-        const status outcome = layers_.try_share(donor.layers_, tokens, rule);
-        if (outcome)
-            tokens_.store(tokens, std::memory_order_relaxed);
+        if (const status outcome = layers_.try_share(donor.layers_, tokens, rule); !outcome)
+            return outcome;
+        tokens_.store(tokens, std::memory_order_relaxed);
         recount();
         donor.recount();
-        return outcome;
+        return {};
     }
     /// A cache like this one, with all its tokens.
     template <sharing_policy Rule = sharing::map_all>
@@ -183,7 +183,8 @@ class kv_cache {
         const std::lock_guard lock{mutex_};
         settle_all();
         const status outcome = layers_.try_make_writable(first, count);
-        recount();
+        if (outcome)
+            recount();
         return outcome;
     }
     /// Of `figures().mapped`, memory that other caches hold too. O(pages).

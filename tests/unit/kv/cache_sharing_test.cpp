@@ -1,0 +1,319 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Sequences that share a beginning, over all layers: what is in memory once, what each may write, and that a
+// call that fails in any layer changes neither.
+#include "cache_scene.hpp"
+
+#include "support/death.hpp"
+#include "support/fault_loop.hpp"
+#include "support/kernel_figures.hpp"
+
+#include <vtensor/adaptors/failing.hpp>
+#include <vtensor/backends/host.hpp>
+#include <vtensor/policy/defrag.hpp>
+#include <vtensor/policy/sharing.hpp>
+
+#include <memory>
+#include <optional>
+#include <random>
+#include <utility>
+
+using namespace vtensor;
+using namespace vtensor::testing;
+
+namespace {
+
+/// 16 rows a page in keys and in values.
+constexpr kv::model_shape model{
+    .layers = 6, .layer = {.kv_heads = 1, .key_width = 64, .value_width = 64, .max_rows = 400}};
+
+/// A sequence with the first tokens of another, in the cache and in the copies.
+template <class Layer, class Rule = sharing::map_all>
+std::unique_ptr<sequence<Layer>> shared(sequence<Layer>& donor, std::size_t tokens, const Rule& rule = {}) {
+    auto made =
+        std::make_unique<sequence<Layer>>(donor.cache.pool(), donor.cache.shape(), donor.cache.options());
+    REQUIRE(made->cache.try_share_prefix_of(donor.cache, tokens, rule));
+    made->truth = donor.truth;
+    for (plain_layer& layer : made->truth) {
+        layer.take_back(static_cast<position_type>(tokens));
+        layer.random.seed(static_cast<unsigned>(tokens + 1)); // what it writes is not what the donor writes
+    }
+    return made;
+}
+
+/// Every row of these slots is written anew, in the cache and in the copies. Nothing was evicted.
+template <class Layer>
+void overwrite(sequence<Layer>& one, std::size_t first, std::size_t count) {
+    REQUIRE(one.cache.try_make_writable(first, count));
+    for (std::size_t layer = 0; layer < one.truth.size(); ++layer)
+        for (std::size_t head = 0; head < one.truth[layer].heads.size(); ++head)
+            for (std::size_t slot = first; slot < first + count; ++slot) {
+                auto& row = one.truth[layer].heads[head][slot];
+                row.key[0] += 1;
+                row.value[0] -= 1;
+                one.cache.keys(layer, head)(slot, 0) = row.key[0];
+                one.cache.values(layer, head)(slot, 0) = row.value[0];
+            }
+}
+
+template <class Layer>
+void shares_and_diverges() {
+    host_backend memory;
+    layer_pool<host_backend> pool{memory, {.chunk_size = 4_KiB}};
+    sequence<Layer> donor{pool, model, {.tokens_a_growth = 0, .room = {.least = 0, .share = 0}}};
+    donor.append(100);
+    const bytes alone = kernel_memory_file_bytes();
+    constexpr bool copies = std::is_same_v<Layer, packed<float, host_backend>>;
+    std::vector<std::unique_ptr<sequence<Layer>>> others;
+    for (std::size_t more = 1; more <= 4; ++more) {
+        others.push_back(shared(donor, 100));
+        // 100 rows are 6 whole pages of each tensor and a part of the next, which is copied
+        const bytes each = 4_KiB * (copies ? 7 : 1) * (2 * model.layers);
+        CHECK(kernel_memory_file_bytes() == alone + more * each);
+        CHECK(others.back()->cache.shared_bytes() == (copies ? bytes{0} : 4_KiB * 6 * (2 * model.layers)));
+        CHECK(others.back()->cache.figures().mapped == alone);
+        others.back()->require_same();
+    }
+    CHECK(donor.cache.shared_bytes() == others[0]->cache.shared_bytes());
+    if (!copies) {
+        CHECK(writing_faults(&donor.cache.keys(3, 0)(0, 0)));
+        CHECK(writing_faults(&others[1]->cache.values(5, 0)(95, 0)));
+    }
+    CHECK_FALSE(writing_faults(&others[1]->cache.values(5, 0)(96, 0)));
+    for (auto& other : others)
+        other->append(20);
+    donor.append(3);
+    overwrite(*others[2], 10, 30);
+    overwrite(donor, 0, 1);
+    others[1]->truncate(50); // inside a shared page, and on from there
+    CHECK(others[1]->cache.try_prepare(52).code() == (copies ? errc::ok : errc::busy));
+    others[1]->append(60);
+    for (auto& other : others) {
+        other->require_same();
+        CHECK_FALSE(writing_faults(&other->cache.keys(0, 0)(101, 0)));
+    }
+    donor.require_same();
+    CHECK(pool.verify());
+    { const auto gone = std::move(donor.cache); }
+    for (auto& other : others)
+        other->require_same();
+    others.clear();
+    CHECK(pool.stats().in_use == bytes{0});
+}
+
+/// Random lives of sequences that come from each other.
+template <class Layer>
+void family(int steps) {
+    host_backend memory;
+    layer_pool<host_backend> pool{memory, {.chunk_size = 4_KiB}};
+    const kv::model_shape shape{
+        .layers = 2, .layer = {.kv_heads = 2, .key_width = 30, .value_width = 50, .max_rows = 300}};
+    std::vector<std::unique_ptr<sequence<Layer>>> all;
+    all.push_back(std::make_unique<sequence<Layer>>(
+        pool, shape, typename sequence<Layer>::cache_type::options_type{.tokens_a_growth = 16}));
+    std::vector<bool> evicted{false};
+    std::mt19937 random{20261121}; // NOLINT: the same in every run
+    for (int step = 0; step < steps; ++step) {
+        const std::size_t index = random() % all.size();
+        auto& one = *all[index];
+        const std::size_t tokens = one.cache.tokens();
+        switch (random() % 9) {
+        case 0:
+        case 1:
+        case 2: {
+            const std::size_t count = random() % 30;
+            if (one.cache.try_append(count))
+                one.write(count);
+            break;
+        }
+        case 3:
+            one.truncate(tokens - random() % (tokens + 1) / 3);
+            break;
+        case 4:
+        case 5:
+            if (all.size() < 6) {
+                const std::size_t rows = random() % 3 == 0 ? tokens : random() % (tokens + 1);
+                all.push_back(random() % 4 == 0 ? shared(one, rows, sharing::copy_all{}) : shared(one, rows));
+                evicted.push_back(evicted[index]);
+            }
+            break;
+        case 6:
+            if (all.size() > 1) {
+                all.erase(all.begin() + static_cast<std::ptrdiff_t>(index));
+                evicted.erase(evicted.begin() + static_cast<std::ptrdiff_t>(index));
+            }
+            break;
+        case 7:
+            if (!evicted[index] && tokens > 0) {
+                const std::size_t first = random() % tokens;
+                overwrite(one, first, random() % (tokens - first));
+            }
+            break;
+        default:
+            if (random() % 2 == 0) {
+                one.evict(0.7);
+                evicted[index] = true;
+                one.defragment(defrag::compact{});
+            }
+        }
+        for (auto& each : all)
+            each->require_same();
+        REQUIRE(pool.verify());
+    }
+}
+
+using faulty = adaptors::failing<host_backend>;
+
+/// Two sequences of many layers, whose every figure is compared.
+template <class Layer>
+struct pair_of_sequences {
+    using state = std::pair<state_of_memory<typename sequence<Layer>::cache_type>,
+                            state_of_memory<typename sequence<Layer>::cache_type>>;
+
+    host_backend memory{};
+    faulty backend{memory};
+    layer_pool<faulty> pool{backend, {.chunk_size = 4_KiB}};
+    sequence<Layer> donor{pool, model, {.tokens_a_growth = 0}};
+    sequence<Layer> other{pool, model, {.tokens_a_growth = 0}};
+    std::optional<typename sequence<Layer>::cache_type> fork{};
+
+    pair_of_sequences() { donor.append(60); }
+    void share(std::size_t tokens) {
+        REQUIRE(other.cache.try_share_prefix_of(donor.cache, tokens));
+        other.truth = donor.truth;
+        for (plain_layer& layer : other.truth)
+            layer.take_back(static_cast<position_type>(tokens));
+    }
+    state now() {
+        using one = state_of_memory<typename sequence<Layer>::cache_type>;
+        return {one{donor.cache}, one{other.cache}};
+    }
+    void require_same() {
+        CHECK(pool.verify());
+        donor.require_same();
+        other.require_same();
+    }
+};
+
+/// The same scene for every call that is made to fail: `prepare`, then `operation`, which either fails and
+/// has changed nothing, or can do without the call. Returns how often it failed.
+template <class Layer, class Prepare, class Operation>
+std::size_t fail_each_call(fault_length length, Prepare prepare, Operation operation) {
+    std::size_t failed = 0;
+    for (std::size_t k = 1;; ++k) {
+        INFO("backend call " << k << " failed");
+        pair_of_sequences<Layer> here;
+        prepare(here);
+        const auto before = here.now();
+        here.backend.fail_calls(k, static_cast<std::size_t>(length), errc::native_failure);
+        const status outcome = operation(here);
+        const bool met = here.backend.failures() > 0;
+        here.backend.disarm();
+        if (!met) {
+            REQUIRE(outcome);
+            return failed;
+        }
+        if (!outcome) {
+            ++failed;
+            CHECK(here.now() == before);
+            here.require_same();
+        }
+    }
+}
+
+template <class Layer>
+void share_under_failures(fault_length length) {
+    using pair = pair_of_sequences<Layer>;
+    constexpr bool copies = std::is_same_v<Layer, packed<float, faulty>>;
+    const auto nothing = [](pair&) {};
+    CHECK(fail_each_call<Layer>(length, nothing, [](pair& here) {
+              const status outcome = here.other.cache.try_share_prefix_of(here.donor.cache, 56);
+              if (outcome) {
+                  here.other.truth = here.donor.truth;
+                  for (plain_layer& layer : here.other.truth)
+                      layer.take_back(56);
+              }
+              return outcome;
+          }) >= 2 * model.layers);
+    if (!copies)
+        CHECK(fail_each_call<Layer>(
+                  length, [](pair& here) { here.share(56); },
+                  [](pair& here) { return here.other.cache.try_make_writable(20, 20); }) > model.layers);
+    const auto share_and_truncate = [](pair& here) {
+        here.share(56);
+        here.other.truncate(40); // the next row lies on a shared page
+    };
+    CHECK(fail_each_call<Layer>(length, share_and_truncate, [](pair& here) {
+              const status outcome = here.other.cache.try_append(70);
+              if (outcome)
+                  here.other.write(70);
+              return outcome;
+          }) > model.layers);
+    CHECK(fail_each_call<Layer>(length, nothing, [](pair& here) {
+              auto made = here.donor.cache.try_fork();
+              if (made)
+                  here.fork.emplace(*std::move(made));
+              return made.status();
+          }) > model.layers);
+}
+
+template <class Layer>
+void all_failures() {
+    share_under_failures<Layer>(fault_length::one);
+    share_under_failures<Layer>(fault_length::with_undo);
+}
+
+} // namespace
+
+TEST_CASE("a common beginning is in memory once, and who writes gets pages of his own") {
+    SECTION("per layer") { shares_and_diverges<per_layer<float, host_backend>>(); }
+    SECTION("per head") { shares_and_diverges<per_head<float, host_backend>>(); }
+    SECTION("packed: copied") { shares_and_diverges<packed<float, host_backend>>(); }
+}
+
+TEST_CASE("sequences that come from each other hold what they should: per layer") {
+    family<per_layer<float, host_backend>>(250);
+}
+TEST_CASE("sequences that come from each other hold what they should: per head") {
+    family<per_head<float, host_backend>>(250);
+}
+TEST_CASE("sequences that come from each other hold what they should: packed") {
+    family<packed<float, host_backend>>(250);
+}
+
+TEST_CASE("sharing that fails at any call has changed neither sequence: per layer") {
+    all_failures<per_layer<float, faulty>>();
+}
+TEST_CASE("sharing that fails at any call has changed neither sequence: per head") {
+    all_failures<per_head<float, faulty>>();
+}
+TEST_CASE("sharing that fails at any call has changed neither sequence: packed") {
+    all_failures<packed<float, faulty>>();
+}
+
+TEST_CASE("sequences that cannot share are refused") {
+    using layer_type = per_layer<float, host_backend>;
+    host_backend memory;
+    layer_pool<host_backend> pool{memory};
+    layer_pool<host_backend> other_pool{memory};
+    sequence<layer_type> donor{pool, model};
+    donor.append(10);
+    sequence<layer_type> other{pool, model};
+    CHECK(other.cache.try_share_prefix_of(donor.cache, 11).code() == errc::invalid_argument);
+    CHECK(other.cache.try_share_prefix_of(other.cache, 0).code() == errc::invalid_argument);
+    sequence<layer_type> elsewhere{other_pool, model};
+    CHECK(elsewhere.cache.try_share_prefix_of(donor.cache, 5).code() == errc::invalid_argument);
+    auto shape = model;
+    shape.layers = 5;
+    sequence<layer_type> smaller{pool, shape};
+    CHECK(smaller.cache.try_share_prefix_of(donor.cache, 5).code() == errc::invalid_argument);
+    REQUIRE(other.cache.try_share_prefix_of(donor.cache, 0));
+    CHECK(other.cache.tokens() == 0);
+    REQUIRE(other.cache.try_append(1));
+    CHECK(other.cache.try_share_prefix_of(donor.cache, 5).code() == errc::invalid_argument);
+    CHECK(donor.cache.try_make_writable(0, 11).code() == errc::invalid_argument);
+    CHECK(donor.cache.try_make_writable(11, 0).code() == errc::invalid_argument);
+    CHECK(donor.cache.try_make_writable(10, 0));
+    auto moved = std::move(other.cache);
+    CHECK(other.cache.try_fork().code() == errc::invalid_argument); // NOLINT: moved from
+}
