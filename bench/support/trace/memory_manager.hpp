@@ -69,8 +69,8 @@ class memory_manager_under_test {
                                                          std::uint64_t salt) = 0;
     /// Memory for the tokens of a step, for all of them or for none. Each sequence occurs once at most.
     [[nodiscard]] virtual bool extend(std::span<const extension> batch) = 0;
-    /// Takes the memory of a sequence away; its id is not used again. Its `tokens`, all of which have KV,
-    /// will be begun anew.
+    /// Takes the memory of a sequence away, and is not asked for its id any more. Its `tokens`, all of which
+    /// have KV, will be begun anew.
     virtual void preempt(sequence_id sequence, std::span<const token_id> tokens) = 0;
     /// The sequence is over. Its `tokens`, all of which have KV, may be asked for again where `prefixes` is
     /// set.
@@ -79,7 +79,7 @@ class memory_manager_under_test {
     // ---- not timed ----
 
     /// The model computes for `seconds` now: what other threads do meanwhile is done before this returns.
-    /// Returns the seconds that it took them; what lies beyond `seconds` counts as time of the next step.
+    /// Returns the seconds that it took them; what lies beyond `seconds` counts as time of the step.
     [[nodiscard]] virtual double while_computing([[maybe_unused]] double seconds) { return 0; }
     /// O(1), or nearly so: it is called every step.
     [[nodiscard]] virtual memory_figures figures() const = 0;
