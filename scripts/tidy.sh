@@ -23,6 +23,11 @@ void use_exact(chunk_pool<host_backend>& pool) {
     tensor.prepare(100);
     tensor.trim();
     tensor.resize(1);
+    auto forked = tensor.fork(sharing::within{100, sharing::by_cost{}});
+    forked.make_writable(0, 1);
+    forked.resize(0);
+    forked.share_prefix_of(tensor, 1);
+    std::cout << forked.shared_bytes().count();
 }
 void use_look_ahead(chunk_pool<host_backend, std::mutex>& pool, mapper& thread) {
     virtual_tensor<float16, host_backend, growth::look_ahead<4>> tensor{pool, thread, {2, 64}, 1024};
@@ -65,6 +70,9 @@ void use_device(chunk_pool<Backend>& pool, typename Backend::stream_type stream)
     virtual_tensor<float16, Backend> tensor{pool, {2, 64}, 1024};
     tensor.append(3);
     tensor.resize(1, stream);
+    tensor.append(1, stream);
+    auto forked = tensor.fork(sharing::map_all{}, stream);
+    forked.make_writable(0, 1, stream);
     tensor.trim(stream);
     tensor.retire(stream);
     throw_if_failed(pool.retiring().wait_oldest().status());

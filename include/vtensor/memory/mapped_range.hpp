@@ -70,8 +70,11 @@ class mapped_range {
         const page_count before = pages_.accessible();
         if (count <= before)
             return {};
-        if (const status outcome = drop_shared_rest(); !outcome)
-            return outcome;
+        // Shared pages that an undo could not unmap must not become accessible by growing.
+        if (pages_.read_only_end() > before) {
+            if (const status outcome = shrink_to(before); !outcome)
+                return outcome;
+        }
         std::size_t created = 0;
         status outcome = map_more(count, created);
         if (outcome)
@@ -189,11 +192,6 @@ class mapped_range {
             pages_.add(page_count{1}, read_only);
         }
         return {};
-    }
-
-    /// Shared pages that an undo could not unmap, and that are not accessible, must not become so by growing.
-    status drop_shared_rest() noexcept {
-        return pages_.read_only_end() > accessible() ? shrink_to(accessible()) : status{};
     }
 
     /// Takes back what a failed growth mapped. Pages whose unmapping fails twice stay mapped, without access

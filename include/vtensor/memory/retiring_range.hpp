@@ -180,13 +180,7 @@ class retiring_range : private mapped_range<Pool> {
 
     status try_grow_to(page_count count) noexcept {
         const page_count before = accessible();
-        if (retiring() != page_count{}) {
-            if (const status outcome =
-                    queue().clear(*entry_, page_index{}, page_index{} + count, /* read_only */ true);
-                !outcome)
-                return outcome;
-        }
-        if (const status outcome = base::drop_shared_rest(); !outcome)
+        if (const status outcome = drop_shared(count); !outcome)
             return outcome;
         const page_count first = mapped();
         if (first == before && retiring() == page_count{})
@@ -207,6 +201,18 @@ class retiring_range : private mapped_range<Pool> {
         }
         queue().revive(*entry_); // after a failure: what lies below pages that could not be unmapped
         return outcome;
+    }
+
+    /// A growth to `count` pages takes no shared ones back: neither those that retire nor those that an undo
+    /// left behind.
+    status drop_shared(page_count count) noexcept {
+        if (pages_.read_only_end() > accessible()) {
+            if (const status outcome = shrink_to(accessible()); !outcome)
+                return outcome;
+        }
+        if (retiring() == page_count{})
+            return {};
+        return queue().clear(*entry_, page_index{}, page_index{} + count, /* read_only */ true);
     }
 
     /// Maps what is missing between the claimed pages, whose chunks are in `room`, and makes accessible what
