@@ -50,7 +50,7 @@ namespace vtensor::kv {
 /// - `try_evict(kept, layer)`: in every head all rows die but those that `kept` has for that layer.
 ///   `try_prepare_eviction`, directly before it, says whether it may, so that it cannot fail.
 /// - `try_defragment(policy, plans)`: brings the live rows of every head together; `plans`, one a head,
-///   receives the moves.
+///   receives the moves; where it fails, those of the heads that were not moved are empty.
 template <class C>
 concept layer_cache = attention::attention_element<typename C::value_type> && std::movable<C> &&
     requires(C& cache, const C& constant, std::size_t number, position_type position,

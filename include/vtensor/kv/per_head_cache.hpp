@@ -293,10 +293,15 @@ class per_head_cache {
     status each_head(std::span<defrag::plan> plans, Move move) noexcept {
         if (plans.size() != heads_.size())
             return error{errc::invalid_argument, verb::defragment, 0, bytes{0}};
-        for (std::size_t head = 0; head < plans.size(); ++head)
-            if (const status outcome = move(group(heads_[head]), plans[head]); !outcome)
-                return outcome;
-        return {};
+        status outcome;
+        std::size_t moved = 0;
+        while (outcome && moved < plans.size()) {
+            outcome = move(group(heads_[moved]), plans[moved]);
+            moved += outcome ? 1u : 0u;
+        }
+        for (; moved < plans.size(); ++moved)
+            plans[moved].reset({.rows = rows(moved)});
+        return outcome;
     }
 
     layer_shape shape_;

@@ -19,9 +19,9 @@
 namespace vtensor::kv {
 
 /// See `layer_cache`. Every head is a column of the tensors, with its own rows and positions; appending
-/// writes one row of every head, each at the end of its own. Rows of one head are moved inside its column, by
-/// the CPU: `unsupported` where it does not reach the memory. Pages cannot be moved, because they hold every
-/// head. Used by one thread at a time; the pool must outlive it.
+/// writes one row of every head, each at the end of its own. Rows of one head are moved inside its column: by
+/// the CPU, `unsupported` where it does not reach the memory, or on a stream, a copy a row. Pages cannot be
+/// moved, because they hold every head. Used by one thread at a time; the pool must outlive it.
 template <attention::attention_element T, backend Backend, growth_policy Growth = growth::exact,
           mutex_type Mutex = no_mutex>
 class per_layer_cache
@@ -32,6 +32,7 @@ class per_layer_cache
   public:
     using typename base::pool_type;
     using typename base::steps_type;
+    using typename base::stream_type;
     /// The heads of a token lie side by side, in one row.
     static constexpr bool heads_share_rows = true;
 
@@ -108,6 +109,16 @@ class per_layer_cache
         const status outcome = base::move_rows(policy, plans);
         if (outcome)
             base::truncate(slots_.longest());
+        return outcome;
+    }
+    /// The same behind the work queued on the stream.
+    template <class Policy>
+    requires(stream_ordered_backend<Backend>&& defrag_policy<Policy, defrag::state, defrag::plan>)
+        [[nodiscard]] status try_defragment(const Policy& policy, std::span<defrag::plan> plans,
+                                            const stream_type& stream) noexcept {
+        const status outcome = base::move_rows(policy, plans, &stream);
+        if (outcome)
+            base::truncate(slots_.longest(), stream);
         return outcome;
     }
 

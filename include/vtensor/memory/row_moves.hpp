@@ -55,11 +55,14 @@ inline void move_rows_back(std::byte* start, bytes row, std::span<const defrag::
     }
 }
 
-/// A move as copies whose ends do not overlap, as a stream needs them: rows that slide by d go d at a time.
+/// A move as copies whose ends do not overlap, as a stream needs them: rows that slide by d go d at a time,
+/// and at most `most` at once.
 class row_pieces {
   public:
-    explicit row_pieces(const defrag::row_move& move) noexcept
-        : move_{move}, size_{move.from > move.to ? move.from - move.to : move.to - move.from} {}
+    row_pieces(const defrag::row_move& move, std::size_t most) noexcept
+        : move_{move},
+          size_{
+              std::min<std::size_t>(move.from > move.to ? move.from - move.to : move.to - move.from, most)} {}
 
     [[nodiscard]] std::size_t count() const noexcept {
         return size_ == 0 ? 0 : (std::size_t{move_.count} + size_ - 1) / size_;
@@ -90,13 +93,19 @@ class row_copies {
         : backend_{&backend},
           start_{start},
           row_{row},
+          stride_{row},
           stream_{&stream},
           read_only_{read_only},
           page_{page} {}
+    /// Of rows that begin `stride` apart: where that is more than a row, each is a copy of its own.
+    row_copies(Backend& backend, address start, bytes row, bytes stride, const stream_type& stream) noexcept
+        : row_copies{backend, start, row, stream} {
+        stride_ = stride;
+    }
 
     [[nodiscard]] status queue(std::span<const defrag::row_move> moves) noexcept {
         for (std::size_t index = 0; index < moves.size(); ++index) {
-            const row_pieces pieces{moves[index]};
+            const row_pieces pieces = pieces_of(moves[index]);
             for (std::size_t piece = 0; piece < pieces.count(); ++piece) {
                 const defrag::row_move part = pieces[piece];
                 if (const status outcome = copy(part.from, part.to, part.count); !outcome) {
@@ -110,20 +119,24 @@ class row_copies {
     }
     void queue_back(std::span<const defrag::row_move> moves) noexcept {
         for (std::size_t index = moves.size(); index-- > 0;) {
-            const row_pieces pieces{moves[index]};
+            const row_pieces pieces = pieces_of(moves[index]);
             back(pieces, pieces.count());
         }
     }
 
   private:
+    [[nodiscard]] row_pieces pieces_of(const defrag::row_move& move) const noexcept {
+        return {move, stride_ == row_ ? std::size_t{move.count} : std::size_t{1}};
+    }
     void back(const row_pieces& pieces, std::size_t done) noexcept {
         for (std::size_t piece = done; piece-- > 0;) {
             const defrag::row_move part = pieces[piece];
-            const bytes end = row_ * (std::size_t{part.from} + part.count);
-            for (bytes first = row_ * part.from, last; first < end; first = last) {
+            const bytes begin = stride_ * part.from;
+            const bytes end = begin + row_ * part.count;
+            for (bytes first = begin, last; first < end; first = last) {
                 last = end_of_run(first, end);
                 if (!is_read_only(first))
-                    put_back(first, row_ * part.to + (first - row_ * part.from), last - first);
+                    put_back(first, stride_ * part.to + (first - begin), last - first);
             }
         }
     }
@@ -146,12 +159,13 @@ class row_copies {
         return std::min(next, end);
     }
     status copy(slot_type from, slot_type to, std::uint32_t count) noexcept {
-        return backend_->copy(start_ + row_ * to, start_ + row_ * from, row_ * count, *stream_);
+        return backend_->copy(start_ + stride_ * to, start_ + stride_ * from, row_ * count, *stream_);
     }
 
     Backend* backend_;
     address start_;
     bytes row_;
+    bytes stride_;
     const stream_type* stream_;
     std::span<const std::uint8_t> read_only_;
     bytes page_;

@@ -10,6 +10,16 @@ using namespace vtensor::testing;
 
 namespace {
 
+/// Moves pages that hold other rows too.
+struct exchange_of_rows {
+    [[nodiscard]] status plan(const defrag::state& from, defrag::plan& into) const noexcept {
+        into.reset(from);
+        into.block_rows = 1;
+        into.blocks.push_back({5, 0, 1});
+        return {};
+    }
+};
+
 template <class Cache>
 void refuse_what_is_wrong() {
     host_backend memory;
@@ -49,6 +59,9 @@ void refuse_what_is_wrong() {
     REQUIRE(cache.try_evict(kept, 0));
     choose({5, 6}, {9}); // slot 6 is dead
     CHECK(cache.try_evict(kept, 0).code() == errc::invalid_argument);
+    plans.resize(2);
+    CHECK_FALSE(cache.try_defragment(exchange_of_rows{}, plans));
+    CHECK((plans[0].blocks.empty() && plans[0].rows_after == 64));
     CHECK(cache.live_rows(0) == 2);
     CHECK(cache.live_rows(1) == 1);
     CHECK(cache.verify());

@@ -11,6 +11,7 @@
 #include <vtensor/kv/detail/head_slots.hpp>
 #include <vtensor/kv/detail/tensor_steps.hpp>
 #include <vtensor/kv/layer_shape.hpp>
+#include <vtensor/memory/row_moves.hpp>
 #include <vtensor/virtual_tensor.hpp>
 
 #include <algorithm>
@@ -32,12 +33,15 @@ struct placement {
 template <class Layout, attention::attention_element T, backend Backend, growth_policy Growth,
           mutex_type Mutex>
 class shared_tensors {
+    static constexpr bool has_streams = stream_ordered_backend<Backend>;
+
   public:
     using value_type = T;
     using backend_type = Backend;
     using growth_policy_type = Growth;
     using tensor_type = virtual_tensor<T, Backend, Growth, eviction::keep_all, Mutex>;
     using pool_type = typename tensor_type::pool_type;
+    using stream_type = typename tensor_type::stream_type;
     using steps_type = tensor_steps<tensor_type>;
 
     [[nodiscard]] const layer_shape& shape() const noexcept { return shape_; }
@@ -111,6 +115,7 @@ class shared_tensors {
 
   protected:
     struct parts {
+        pool_type* pool = nullptr;
         layer_shape shape;
         tensor_type keys;
         tensor_type values;
@@ -136,10 +141,11 @@ class shared_tensors {
         auto slots = head_slots::create(shape.kv_heads);
         if (!slots)
             return slots.error();
-        return parts{shape, *std::move(keys), *std::move(values), *std::move(slots), is_reached(pool)};
+        return parts{&pool, shape, *std::move(keys), *std::move(values), *std::move(slots), is_reached(pool)};
     }
     explicit shared_tensors(parts&& made) noexcept
-        : shape_{made.shape},
+        : pool_{made.pool},
+          shape_{made.shape},
           keys_{std::move(made.keys)},
           values_{std::move(made.values)},
           slots_{std::move(made.slots)},
@@ -168,6 +174,13 @@ class shared_tensors {
         keys_.truncate(needed);
         values_.truncate(needed);
     }
+    /// The same behind the work queued on the stream.
+    void truncate(std::size_t needed, const stream_type& stream) noexcept requires has_streams {
+        for (tensor_type* const one : {&keys_, &values_}) {
+            if (!one->try_resize(needed, stream) && !one->try_resize(needed, stream))
+                one->cut(needed);
+        }
+    }
     /// Unmaps what `needed` rows do not occupy.
     [[nodiscard]] status trim_to(std::size_t needed) noexcept {
         if (const status outcome = values_.try_trim(values_.row_bytes() * needed); !outcome)
@@ -178,43 +191,50 @@ class shared_tensors {
     [[nodiscard]] std::size_t prepared_rows() const noexcept {
         return std::min(keys_.prepared_rows(), values_.prepared_rows());
     }
-    /// Moves the rows inside every head as the policy plans it.
+    /// Moves the rows inside every head as the policy plans it; `stream` is null where the CPU moves them.
     template <class Policy>
-    [[nodiscard]] status move_rows(const Policy& policy, std::span<defrag::plan> plans) noexcept {
+    [[nodiscard]] status move_rows(const Policy& policy, std::span<defrag::plan> plans,
+                                   const stream_type* stream = nullptr) noexcept {
         if (plans.size() != shape_.kv_heads)
             return error{errc::invalid_argument, verb::defragment, 0, bytes{0}};
-        if (!is_reached_)
-            return error{errc::unsupported, verb::defragment, 0, bytes{0}};
-        for (std::size_t head = 0; head < plans.size(); ++head) {
-            slot_map& slots = slots_[head];
-            if (const status planned = policy.plan(state_of(slots, row_bytes()), plans[head]); !planned)
-                return planned;
-            if (const status refusal = slots.rearrange(plans[head]); !refusal)
-                return refusal;
-            if (const status outcome = own_targets(plans[head].rows); !outcome)
-                return outcome;
-            column_of(keys_.data(), head, shape_.key_width).move(plans[head].rows);
-            column_of(values_.data(), head, shape_.value_width).move(plans[head].rows);
-            slots.commit(plans[head].rows_after);
+        status outcome;
+        if (stream == nullptr && !is_reached_)
+            outcome = error{errc::unsupported, verb::defragment, 0, bytes{0}};
+        std::size_t moved = 0;
+        while (outcome && moved < plans.size()) {
+            outcome = move_rows_of(moved, policy, plans[moved], stream);
+            moved += outcome ? 1u : 0u;
         }
-        return {};
+        for (; moved < plans.size(); ++moved)
+            plans[moved].reset(state_of(slots_[moved], row_bytes()));
+        return outcome;
     }
 
-    /// What is written by the moves is not shared any more; where the second tensor fails the pages of the
-    /// first are its own already.
-    [[nodiscard]] status own_targets(std::span<const defrag::row_move> moves) noexcept {
+    /// What is written by the moves is not shared any more, and neither is, where a stream copies them, what
+    /// they come from and may have to go back to. Where the second tensor fails the pages of the first are
+    /// its own already.
+    [[nodiscard]] status own_targets(std::span<const defrag::row_move> moves,
+                                     [[maybe_unused]] const stream_type* stream) noexcept {
         if constexpr (Layout::heads_share_rows) {
             if (moves.empty())
                 return {};
             std::size_t first = keys_.rows();
             std::size_t last = 0;
             for (const defrag::row_move& move : moves) {
-                first = std::min<std::size_t>(first, move.to);
-                last = std::max<std::size_t>(last, move.to + move.count);
+                first =
+                    std::min<std::size_t>(first, stream != nullptr ? std::min(move.from, move.to) : move.to);
+                last = std::max<std::size_t>(
+                    last, (stream != nullptr ? std::max(move.from, move.to) : move.to) + move.count);
             }
-            if (const status outcome = keys_.try_make_writable(first, last - first); !outcome)
-                return outcome;
-            return values_.try_make_writable(first, last - first);
+            const auto own = [&](tensor_type& tensor) {
+                if constexpr (requires { tensor.try_make_writable(first, last, *stream); }) {
+                    if (stream != nullptr)
+                        return tensor.try_make_writable(first, last - first, *stream);
+                }
+                return tensor.try_make_writable(first, last - first);
+            };
+            const status outcome = own(keys_);
+            return outcome ? own(values_) : outcome;
         } else {
             return {};
         }
@@ -225,6 +245,7 @@ class shared_tensors {
         return {reinterpret_cast<std::byte*>(data + at.first), at.stride * sizeof(T), width * sizeof(T)};
     }
 
+    pool_type* pool_;
     layer_shape shape_;
     tensor_type keys_;
     tensor_type values_;
@@ -234,6 +255,48 @@ class shared_tensors {
 
   private:
     [[nodiscard]] Layout& layout() noexcept { return static_cast<Layout&>(*this); }
+    template <class Policy>
+    [[nodiscard]] status move_rows_of(std::size_t head, const Policy& policy, defrag::plan& moves,
+                                      const stream_type* stream) noexcept {
+        slot_map& slots = slots_[head];
+        if (const status planned = policy.plan(state_of(slots, row_bytes()), moves); !planned)
+            return planned;
+        if (!moves.blocks.empty()) // pages hold several heads
+            return error{errc::invalid_argument, verb::defragment, 0, bytes{0}};
+        if (const status refusal = slots.rearrange(moves); !refusal)
+            return refusal;
+        if (const status outcome = own_targets(moves.rows, stream); !outcome)
+            return outcome;
+        const column keys = column_of(keys_.data(), head, shape_.key_width);
+        const column values = column_of(values_.data(), head, shape_.value_width);
+        if (const status outcome = move_both(keys, values, moves.rows, stream); !outcome)
+            return outcome;
+        slots.commit(moves.rows_after);
+        return {};
+    }
+    /// Rows of keys and of values, or of none.
+    [[nodiscard]] status move_both(const column& keys, const column& values,
+                                   std::span<const defrag::row_move> moves,
+                                   [[maybe_unused]] const stream_type* stream) noexcept {
+        if constexpr (has_streams) {
+            if (stream != nullptr) {
+                const auto copies = [&](const column& of) {
+                    return vtensor::detail::row_copies<Backend>{pool_->backend(), address{of.start},
+                                                                bytes{of.width}, bytes{of.stride}, *stream};
+                };
+                if (const status outcome = copies(keys).queue(moves); !outcome)
+                    return outcome;
+                const status outcome = copies(values).queue(moves);
+                if (!outcome)
+                    copies(keys).queue_back(moves);
+                return outcome;
+            }
+        }
+        keys.move(moves);
+        values.move(moves);
+        return {};
+    }
+
     [[nodiscard]] const Layout& layout() const noexcept { return static_cast<const Layout&>(*this); }
     [[nodiscard]] tensor_view<T, 2> view_of(T* data, std::size_t head, std::size_t width) const noexcept {
         const placement at = layout().place(head, width);
