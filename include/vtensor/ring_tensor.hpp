@@ -6,6 +6,7 @@
 #pragma once
 
 #include <vtensor/core/concepts.hpp>
+#include <vtensor/core/exception.hpp>
 #include <vtensor/core/rows.hpp>
 #include <vtensor/memory/chunk_pool.hpp>
 #include <vtensor/memory/reservation.hpp>
@@ -31,8 +32,9 @@ namespace vtensor {
 /// anew. Pages are mapped when the window first reaches them, then kept.
 ///
 /// Used as a standard container: by one thread at a time. The pool must outlive it. Every operation does all
-/// of what it says or changes nothing. On a backend with streams, rows that an append drops are overwritten
-/// by what the caller queues after it, and everything queued must be done before the tensor goes.
+/// of what it says or changes nothing. On a backend with streams nothing is unmapped or written by an append:
+/// what queued work reads stays as it is until the caller writes the appended rows, which must be ordered
+/// behind it. Everything queued must be done before the tensor goes.
 template <element T, aliasing_backend Backend, mutex_type Mutex = no_mutex>
 class ring_tensor {
   public:
@@ -107,6 +109,10 @@ class ring_tensor {
         return make_view(where, count, shape_.size());
     }
     tensor_view<T, 2> append(std::size_t count) { return try_append(count).value(); }
+
+    /// Maps the whole window, so that no append calls the backend any more, or fails.
+    [[nodiscard]] status try_prepare() noexcept { return grow_to(pages_); }
+    void prepare() { throw_if_failed(try_prepare()); }
 
     /// No rows, and positions from 0 again. The memory stays.
     void clear() noexcept { next_ = first_ = 0; }
