@@ -226,5 +226,6 @@ int main(int argc, char** argv) {
             measure(report, kind, count, 1'000);
     for (const std::size_t length : {100u, 10'000u})
         measure(report, sharing::conversations, 10'000, length);
+    measure(report, sharing::branches, 100'000, 1'000);
     return report.finish(bench::json_option(argc, argv));
 }

@@ -18,28 +18,38 @@ namespace vtensor::bench {
 enum class sharing : std::uint8_t {
     none,           ///< every sequence is random from its first token
     system_prompts, ///< one of 16 beginnings, half the length, then random
-    conversations,  ///< an earlier sequence up to any place, then random: branches of branches
+    conversations,  ///< an earlier sequence up to the end of one of its 8 turns, then random
+    branches,       ///< an earlier sequence up to any place, then random: a path has very many nodes
 };
 
 [[nodiscard]] constexpr const char* name(sharing kind) noexcept {
-    return kind == sharing::none ? "random" : kind == sharing::system_prompts ? "16 prompts" : "branches";
+    switch (kind) {
+    case sharing::none:
+        return "random";
+    case sharing::system_prompts:
+        return "16 prompts";
+    case sharing::conversations:
+        return "8 turns";
+    case sharing::branches:
+        return "branches";
+    }
+    return "unnamed";
 }
 
 class sequences {
+    static constexpr std::size_t beginnings = 16;
+
   public:
     sequences(sharing kind, std::size_t count, std::size_t length)
         : length_{length}, tokens_(count * length), order_(count) {
         std::mt19937_64 random{count + length};
         std::iota(order_.begin(), order_.end(), std::size_t{0});
         for (std::size_t number = 0; number < count; ++number) {
-            std::size_t shared = 0, with = 0;
-            if (kind == sharing::system_prompts && number >= 16) {
-                shared = length / 2;
-                with = random() % 16;
-            } else if (kind == sharing::conversations && number > 0) {
-                shared = random() % length;
-                with = random() % number;
-            }
+            const std::size_t earlier =
+                kind == sharing::system_prompts ? std::min(number, beginnings) : number;
+            const bool is_new = earlier == 0 || (kind == sharing::system_prompts && number < beginnings);
+            const std::size_t shared = is_new ? 0 : shared_tokens(kind, random());
+            const std::size_t with = is_new ? 0 : random() % earlier;
             const auto start = tokens_.begin() + static_cast<std::ptrdiff_t>(number * length);
             const auto from = tokens_.begin() + static_cast<std::ptrdiff_t>(with * length);
             const auto fresh = std::copy_n(from, shared, start);
@@ -58,6 +68,20 @@ class sequences {
     [[nodiscard]] const std::vector<std::size_t>& order() const noexcept { return order_; }
 
   private:
+    [[nodiscard]] std::size_t shared_tokens(sharing kind, std::uint64_t choice) const noexcept {
+        switch (kind) {
+        case sharing::none:
+            return 0;
+        case sharing::system_prompts:
+            return length_ / 2;
+        case sharing::conversations:
+            return choice % 8 * length_ / 8;
+        case sharing::branches:
+            return choice % length_;
+        }
+        return 0;
+    }
+
     std::size_t length_;
     std::vector<kv::token_id> tokens_;
     std::vector<std::size_t> order_;
