@@ -37,7 +37,7 @@ enum class sharing : std::uint8_t {
 }
 
 class sequences {
-    static constexpr std::size_t beginnings = 16;
+    static constexpr std::size_t beginnings = 16; ///< of `system_prompts`
 
   public:
     sequences(sharing kind, std::size_t count, std::size_t length)
@@ -45,11 +45,11 @@ class sequences {
         std::mt19937_64 random{count + length};
         std::iota(order_.begin(), order_.end(), std::size_t{0});
         for (std::size_t number = 0; number < count; ++number) {
-            const std::size_t earlier =
-                kind == sharing::system_prompts ? std::min(number, beginnings) : number;
-            const bool is_new = earlier == 0 || (kind == sharing::system_prompts && number < beginnings);
-            const std::size_t shared = is_new ? 0 : shared_tokens(kind, random());
-            const std::size_t with = is_new ? 0 : random() % earlier;
+            const std::size_t models = kind != sharing::system_prompts ? number
+                                       : number < beginnings           ? 0
+                                                                       : beginnings;
+            const std::size_t shared = models == 0 ? 0 : shared_tokens(kind, random());
+            const std::size_t with = models == 0 ? 0 : random() % models;
             const auto start = tokens_.begin() + static_cast<std::ptrdiff_t>(number * length);
             const auto from = tokens_.begin() + static_cast<std::ptrdiff_t>(with * length);
             const auto fresh = std::copy_n(from, shared, start);
