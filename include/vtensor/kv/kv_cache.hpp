@@ -10,6 +10,7 @@
 #include <vtensor/kv/cache_options.hpp>
 #include <vtensor/kv/detail/layer_stack.hpp>
 #include <vtensor/kv/detail/make_layer.hpp>
+#include <vtensor/kv/detail/saved_rows.hpp>
 #include <vtensor/kv/layer_cache.hpp>
 #include <vtensor/kv/model_shape.hpp>
 #include <vtensor/policy/eviction/kept_rows.hpp>
@@ -190,6 +191,42 @@ class kv_cache {
     /// Of `figures().mapped`, memory that other caches hold too. O(pages).
     [[nodiscard]] bytes shared_bytes() noexcept { return figures().shared; }
 
+    // ---- swapping out ----
+
+    /// Bytes of the rows of all tokens in plain memory.
+    [[nodiscard]] bytes saved_size() const noexcept { return saved_size(tokens()); }
+    /// Copies them there, `saved_size()` bytes; otherwise `invalid_argument`. `unsupported` where the CPU
+    /// does not reach the rows, or rows were evicted. Nothing queued may be writing them. O(rows).
+    [[nodiscard]] status save(std::span<std::byte> to) noexcept {
+        if (const status outcome = check_saved(bytes{to.size()}, tokens()); !outcome)
+            return outcome;
+        if (!is_whole())
+            return error{errc::unsupported, verb::copy, 0, bytes{0}};
+        std::byte* next = to.data();
+        for (std::size_t index = 0; index < layers_.size(); ++index)
+            next = detail::save_rows(layers_[index], next);
+        return {};
+    }
+    /// The rows that `save` copied, of a sequence of `tokens` tokens in a cache of the same shape. Where this
+    /// one has no tokens they are appended, where it has as many they are overwritten: otherwise
+    /// `invalid_argument`. Fails as `try_append`, `try_make_writable` and `save` do.
+    [[nodiscard]] status load(std::span<const std::byte> from, std::size_t tokens) noexcept {
+        const std::size_t before = this->tokens();
+        if (before != 0 && before != tokens)
+            return error{errc::invalid_argument, verb::copy, 0, bytes{0}};
+        if (const status outcome = check_saved(bytes{from.size()}, tokens); !outcome)
+            return outcome;
+        if (before != 0 && !is_whole())
+            return error{errc::unsupported, verb::copy, 0, bytes{0}};
+        if (const status outcome = before == 0 ? try_append(tokens) : try_make_writable(0, tokens); !outcome)
+            return outcome;
+        settle_all();
+        const std::byte* next = from.data();
+        for (std::size_t index = 0; index < layers_.size(); ++index)
+            next = detail::load_rows(layers_[index], next);
+        return {};
+    }
+
     // ---- eviction ----
 
     /// In every head of every layer all rows die but those in `kept`, which has as many layers. See
@@ -244,6 +281,28 @@ class kv_cache {
     kv_cache(pool_type& pool, const model_shape& shape, const options_type& options) noexcept
         : shape_{shape}, options_{options}, layers_{pool} {}
 
+    /// Whether every head has the rows of all tokens, in order.
+    [[nodiscard]] bool is_whole() noexcept {
+        settle_all();
+        for (std::size_t index = 0; index < layers_.size(); ++index)
+            if (!detail::is_whole(layers_[index], tokens()))
+                return false;
+        return true;
+    }
+    [[nodiscard]] bytes saved_size(std::size_t tokens) const noexcept {
+        const layer_shape& layer = shape_.layer;
+        return bytes{(layer.key_width + layer.value_width) * sizeof(value_type) * layer.kv_heads *
+                     layers_.size() * tokens};
+    }
+    [[nodiscard]] status check_saved(bytes size, std::size_t tokens) const noexcept {
+        if (layers_.size() == 0 || tokens > shape_.layer.max_rows || size != saved_size(tokens))
+            return error{errc::invalid_argument, verb::copy, 0, size};
+        if constexpr (host_visible_backend<backend_type>) {
+            if (layers_.pool().backend().host_visible())
+                return {};
+        }
+        return error{errc::unsupported, verb::copy, 0, size};
+    }
     /// Memory for `tokens` tokens: with what is wished for beyond them, or without where memory is short.
     status grow(std::size_t tokens, bool by_owner) noexcept {
         if (tokens <= ready())
