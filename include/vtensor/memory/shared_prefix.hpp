@@ -26,14 +26,20 @@ class shared_prefix {
 
     /// The first `size` bytes of the one are in the other afterwards, their first `whole` pages shared and
     /// read-only in both; or nothing changed, but that surplus pages of the receiver are given up where pages
-    /// are to be shared. O(pages).
+    /// are to be shared, or were. O(pages).
     [[nodiscard]] status run(page_count whole, bytes size) noexcept {
         const bytes copied = size - whole * from_->page_size();
         if (copied > bytes{0} && stream_ == nullptr && !reaches_memory(pool().backend()))
             return error{errc::unsupported, verb::share, 0, copied};
-        before_ = whole > page_count{} ? page_count{} : to_->mapped();
+        // Surplus pages that were shared once cannot be written.
+        const bool gives_up = whole > page_count{} || to_->read_only_end() > page_count{};
         created_ = pool().stats().created;
-        status outcome = whole > page_count{} ? share(whole) : status{};
+        status outcome = gives_up ? give_up_surplus() : status{};
+        if (!outcome)
+            return outcome;
+        before_ = gives_up ? page_count{} : to_->mapped();
+        if (whole > page_count{})
+            outcome = share(whole);
         if (outcome)
             outcome = to_->require(pages_for(size, from_->page_size()));
         if (outcome && copied > bytes{0}) {
@@ -62,8 +68,6 @@ class shared_prefix {
     [[nodiscard]] pool_type& pool() const noexcept { return from_->pool(); }
 
     status share(page_count whole) noexcept {
-        if (const status outcome = give_up_surplus(); !outcome)
-            return outcome;
         std::vector<typename pool_type::chunk> chunks;
         const status prepared = from_->plan([&](const auto& pages) -> status {
             try {

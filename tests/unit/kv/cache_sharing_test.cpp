@@ -317,3 +317,20 @@ TEST_CASE("sequences that cannot share are refused") {
     auto moved = std::move(other.cache);
     CHECK(other.cache.try_fork().code() == errc::invalid_argument); // NOLINT: moved from
 }
+
+TEST_CASE("a cache that kept shared pages takes the copied rows of another in pages that it may write") {
+    using layer_type = per_layer<float, host_backend>;
+    host_backend memory;
+    layer_pool<host_backend> pool{memory, {.chunk_size = 4_KiB}};
+    sequence<layer_type> donor{pool, model, {.tokens_a_growth = 0}};
+    donor.append(100);
+    auto again = shared(donor, 100);
+    again->truncate(0); // its pages stay, and are read-only
+    REQUIRE(again->cache.try_share_prefix_of(donor.cache, 10)); // less than a page: copied
+    again->truth = donor.truth;
+    again->truncate(10);
+    again->require_same();
+    again->append(30);
+    again->require_same();
+    donor.require_same();
+}
