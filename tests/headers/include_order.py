@@ -30,9 +30,9 @@ MAY_SEE = {
     "interop": {"core", "view.hpp", "row_shape.hpp", "virtual_tensor.hpp", "backends/os"},
 }
 
-# Headers of other libraries beyond the standard library and Boost. A backend names its system's and its
+# Headers of other libraries, and of the compiler, beyond the standard library and Boost. A backend names its system's and its
 # driver's headers, nobody else does.
-OTHER_LIBRARIES = {"attention": ("hwy/",)}
+OTHER_LIBRARIES = {"attention": ("hwy/",), "memory": ("emmintrin.h",)}
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.MULTILINE)
 

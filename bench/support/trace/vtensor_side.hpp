@@ -60,6 +60,9 @@ class vtensor_side final : public memory_manager_under_test {
     [[nodiscard]] std::optional<admission> begin(std::span<const token_id> prompt,
                                                  std::uint64_t salt) override {
         changed_ = true;
+        // Without prefixes it is known beforehand what it takes.
+        if (live_ > 0 && !prefixes_ && shape_.token() * prompt.size() + headroom_ > room())
+            return std::nullopt;
         const auto made = manager_->try_create(prompt, {.salt = kv::salt_id{salt}});
         if (!made) {
             expect_shortage(made.status());
@@ -130,7 +133,7 @@ class vtensor_side final : public memory_manager_under_test {
     /// What could still be mapped for sequences that live.
     [[nodiscard]] bytes room() const {
         const auto pool = pool_.stats();
-        return pool.limit - pool.in_use + manager_->reclaimable();
+        return pool.limit - pool.in_use + manager_->reclaimable() + manager_->mapped_ahead();
     }
     /// The prompts that were let in before this step have been computed.
     void record_fresh() {

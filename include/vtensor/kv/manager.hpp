@@ -92,7 +92,8 @@ class manager {
     /// where one is named twice, `limit_exceeded` where it would be too long.
     [[nodiscard]] status try_extend(std::span<const extension> batch) noexcept {
         detail::timed_call call{steps_.counters(), manager_verb::extend};
-        steps_.begin();
+        if (const status outcome = steps_.begin_step(batch.size()); !outcome)
+            return outcome;
         for (const extension& one : batch) {
             auto found = running(one.id, verb::extend);
             if (!found)
@@ -263,6 +264,10 @@ class manager {
     /// Physical memory that could be given back without a change to any sequence, at least: pages that lazily
     /// held caches share with nobody. O(pages lazily held).
     [[nodiscard]] bytes reclaimable() noexcept { return steps_.memory().reclaimable(); }
+
+    /// Physical memory that running sequences have mapped ahead of their tokens: it would be given back
+    /// first. O(tensors of running sequences).
+    [[nodiscard]] bytes mapped_ahead() noexcept { return steps_.memory().mapped_ahead_of_need(); }
 
     /// Checks the book-keeping, O(everything). Waits for what is being mapped ahead.
     [[nodiscard]] bool verify() noexcept {

@@ -118,8 +118,13 @@ class engine {
     result<kv::placed_sequence> resume(kv::sequence_id id) {
         auto placed = manager->try_resume(id);
         if (placed) {
-            if (placed->matched < sequences.at(id).tokens.size())
-                sequences.at(id).left.clear(); // computed anew, all of it
+            expected_sequence& back = sequences.at(id);
+            if (placed->matched < back.tokens.size()) { // computed anew, all of it
+                back.left.clear();
+                back.rows.clear();
+                back.is_true = true;
+                complete(back);
+            }
             write(id, placed->matched);
         }
         return placed;

@@ -136,7 +136,7 @@ TEST_CASE("Rows that are kept come back as they were, others from the prefix tre
     REQUIRE(kept.now.overwrite(one, 3, 2, 99)); // cannot be computed from the tokens
     REQUIRE(kept.now.manager->try_preempt(one));
     CHECK(kept.now.manager->stats().swapped.count() > 0);
-    static_cast<void>(kept.create(8, 3));
+    static_cast<void>(kept.create(8, 3, 1)); // comes before it
     CHECK_FALSE(kept.now.resume(one));
     while (kept.now.sequences.size() > 1)
         REQUIRE(kept.now.release(kept.now.sequences.rbegin()->first));

@@ -58,6 +58,9 @@ class cache_shelf {
         account(one, one.use == cache_use::running ? bytes{0} : one.cache.figures().mapped);
     }
 
+    /// What it will have mapped soon.
+    void expect(entry& one, bytes mapped) noexcept { account(one, mapped); }
+
     [[nodiscard]] list& of(cache_use use) noexcept { return lists_[static_cast<std::size_t>(use)]; }
     [[nodiscard]] const list& of(cache_use use) const noexcept {
         return lists_[static_cast<std::size_t>(use)];

@@ -15,6 +15,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
 #include <limits>
 #include <new>
 #include <optional>
@@ -81,21 +82,23 @@ class manager_memory {
         while (wanted > available() && take_prefix_over(salt, wanted))
             continue;
         entry* found = shelf_.best_blank(salt, wanted);
+        if (found != nullptr && found->salt != salt) { // the owner of a cache is for life
+            destroy(*found);
+            found = nullptr;
+        }
         if (found == nullptr) {
             auto made = make(salt);
             if (!made)
                 return made;
             found = *made;
-        } else if (found->mapped == bytes{0} && found->salt != salt) {
-            // The owner of a cache is for life.
-            shelf_destroy(*found);
-            auto made = make(salt);
-            if (!made)
-                return made;
-            found = *made;
         }
-        shelf_.move(*found, cache_use::running);
+        take(*found);
         return found;
+    }
+    /// A cache that was blank or held, in use as it is.
+    void take(entry& one) noexcept {
+        ahead_.exclude(one);
+        shelf_.move(one, cache_use::running);
     }
     /// A cache that was made elsewhere, in use.
     [[nodiscard]] result<entry*> take(Cache&& made, salt_id salt) noexcept {
@@ -107,8 +110,10 @@ class manager_memory {
     /// No sequence runs on it any more. What the tree has of it stays, the rest is forgotten.
     void set_aside(entry& one) noexcept {
         ahead_.exclude(one);
-        if (one.recorded == 0)
-            return make_blank(one);
+        if (one.recorded == 0) {
+            make_blank(one);
+            return drop_spares();
+        }
         one.cache.truncate(one.recorded);
         if (!options_.releases_lazily)
             static_cast<void>(one.cache.try_trim(one.recorded)); // what stays mapped is counted
@@ -116,45 +121,74 @@ class manager_memory {
         ahead_.open();
     }
     /// The tree has no more of it than so many tokens.
-    void forget_recorded(entry& one, std::size_t left, bool unmap) noexcept {
+    void forget_recorded(entry& one, std::size_t left) noexcept {
         one.recorded = left;
         if (one.use != cache_use::held)
             return;
+        ahead_.exclude(one);
         if (left == 0)
             return make_blank(one);
         one.cache.truncate(left);
-        if (unmap)
-            static_cast<void>(one.cache.try_trim(left));
         shelf_.recount(one);
     }
 
     // ---- memory is short ----
 
     /// Runs `work`, which needs about `wanted` bytes; where memory is short, gives something back and tries
-    /// again. `preempt()` makes a sequence give its memory up; it returns false where there is none that may.
-    template <class Work, class Preempt>
-    [[nodiscard]] status with_reclaim(bytes wanted, Work work, Preempt preempt) noexcept {
+    /// again, unless all that there is would not do. `sequences` says how much those have that may be
+    /// preempted, and preempts one, if there is any.
+    template <class Work, class Sequences>
+    [[nodiscard]] status with_reclaim(bytes wanted, Work work, Sequences sequences) noexcept {
         if (wanted <= available()) {
             const status outcome = work();
             if (!is_shortage(outcome.code()))
                 return outcome;
+        } else if (wanted > available() + shelf_.blank() + shelf_.held() &&
+                   wanted > could_be_had(sequences)) {
+            return error{errc::limit_exceeded, verb::acquire, 0, wanted};
         }
-        ahead_.close();
+        close_ahead(); // until a sequence leaves memory behind
+        const auto preempt = [&] { return sequences.preempt_one(); };
         reclaim_state state{.missing = wanted, .exhausted = 0};
         while (wanted > available() && give_back(state, preempt))
             continue;
         status outcome = work();
         while (is_shortage(outcome.code()) && give_back(state, preempt))
             outcome = work();
-        if (outcome)
-            ahead_.open();
         return outcome;
+    }
+    /// Has the mapper give back what no sequence uses, until `wanted` bytes can be mapped. False where that
+    /// is not to be had.
+    [[nodiscard]] bool make_room_ahead(bytes wanted) noexcept {
+        bytes room = available();
+        reclaim_state state{.missing = wanted,
+                            .exhausted = bit(reclaim_source::look_ahead) | bit(reclaim_source::sequences)};
+        while (wanted > room) {
+            const std::optional<reclaim_source> source = reclaim_.next(state);
+            if (!source)
+                return false;
+            const bytes freed = *source == reclaim_source::lazily_held ? leave_oldest_blank()
+                                : *source == reclaim_source::prefixes  ? leave_oldest_prefix()
+                                                                       : bytes{0};
+            if (freed == bytes{0})
+                state.exhausted |= bit(*source);
+            room += freed;
+        }
+        return true;
+    }
+    /// Pages that running sequences have mapped ahead. O(tensors of running sequences).
+    [[nodiscard]] bytes mapped_ahead_of_need() noexcept {
+        bytes sum{0};
+        for (entry& one : shelf_.of(cache_use::running)) {
+            const cache_figures now = one.cache.figures();
+            sum += now.mapped - std::min(now.mapped, now.used + now.part_pages);
+        }
+        return sum;
     }
 
     /// Whether the policy takes memory from sequences at all.
     [[nodiscard]] bool may_preempt() const noexcept {
-        const reclaim_state nothing_else{
-            .missing = bytes{0}, .exhausted = ~(1u << static_cast<unsigned>(reclaim_source::sequences))};
+        const reclaim_state nothing_else{.missing = bytes{0}, .exhausted = ~bit(reclaim_source::sequences)};
         return reclaim_.next(nothing_else) == reclaim_source::sequences;
     }
 
@@ -167,17 +201,17 @@ class manager_memory {
                 return false;
             const bool done = *source == reclaim_source::sequences ? preempt() : give_back_from(*source);
             if (!done) {
-                state.exhausted |= 1u << static_cast<unsigned>(*source);
+                state.exhausted |= bit(*source);
                 continue;
             }
             if (*source == reclaim_source::sequences) // what it left can be had now
-                state.exhausted &= 1u << static_cast<unsigned>(reclaim_source::look_ahead);
+                state.exhausted &= bit(reclaim_source::look_ahead);
             return true;
         }
     }
 
     [[nodiscard]] status resize_limit(bytes limit) noexcept {
-        ahead_.close();
+        close_ahead();
         reclaim_state state;
         status outcome = pool_->resize_limit(limit);
         while (outcome.code() == errc::limit_exceeded && give_back(state, [] { return false; }))
@@ -261,7 +295,8 @@ class manager_memory {
         counters_.reserved.add(fresh->cache.figures().reserved.count());
         return fresh;
     }
-    void shelf_destroy(entry& gone) noexcept {
+    void destroy(entry& gone) noexcept {
+        ahead_.exclude(gone);
         counters_.reserved.subtract(gone.cache.figures().reserved.count());
         shelf_.destroy(gone);
     }
@@ -276,8 +311,6 @@ class manager_memory {
         if (!keeps)
             static_cast<void>(one.cache.try_trim(0));
         shelf_.move(one, cache_use::blank);
-        if (one.mapped == bytes{0})
-            drop_spares();
         ahead_.open();
     }
     void drop_spares() noexcept {
@@ -286,7 +319,7 @@ class manager_memory {
         for (auto at = blanks.begin(); at != blanks.end();) {
             entry& one = *at++;
             if (one.mapped == bytes{0} && ++spare > options_.spare_caches)
-                shelf_destroy(one);
+                destroy(one);
         }
     }
 
@@ -301,15 +334,67 @@ class manager_memory {
         const auto oldest = tree_.least_recent();
         if (!oldest || oldest->holder->salt != salt)
             return false;
-        static_cast<void>(evict_prefix(false));
+        static_cast<void>(evict_prefix());
         return true;
     }
-    [[nodiscard]] bool evict_prefix(bool unmap) noexcept {
+    /// The cache whose prefix was used longest ago, and has it no more; null where there is none that may go.
+    entry* evict_prefix() noexcept {
         const auto evicted = tree_.evict_least_recent();
         if (!evicted)
-            return false;
-        forget_recorded(*evicted->holder, evicted->tokens_left, unmap);
-        return true;
+            return nullptr;
+        forget_recorded(*evicted->holder, evicted->tokens_left);
+        return evicted->holder;
+    }
+
+    [[nodiscard]] static constexpr std::uint32_t bit(reclaim_source source) noexcept {
+        return 1u << static_cast<unsigned>(source);
+    }
+    /// What was left to the mapper is done here.
+    void close_ahead() noexcept {
+        ahead_.close();
+        while (entry* const left = ahead_.take_unwanted())
+            trim(*left);
+    }
+    /// A cache that nobody uses keeps what is recorded of it.
+    void trim(entry& one) noexcept {
+        static_cast<void>(one.cache.try_trim(one.recorded));
+        shelf_.recount(one);
+    }
+    /// The same by the mapper: how much that will give back, about.
+    [[nodiscard]] bytes leave_to_mapper(entry& one) noexcept {
+        const bytes kept = std::min(one.mapped, estimate(0, one.recorded));
+        const bytes freed = one.mapped - kept;
+        shelf_.expect(one, kept);
+        ahead_.give_back(one, one.recorded);
+        return freed;
+    }
+    [[nodiscard]] bytes leave_oldest_blank() noexcept {
+        entry* const oldest = oldest_blank();
+        return oldest == nullptr ? bytes{0} : leave_to_mapper(*oldest);
+    }
+    [[nodiscard]] bytes leave_oldest_prefix() noexcept {
+        while (entry* const oldest = evict_prefix()) {
+            const bytes freed = oldest->use == cache_use::running ? bytes{0} : leave_to_mapper(*oldest);
+            if (freed != bytes{0})
+                return freed;
+        }
+        return bytes{0};
+    }
+    /// With pages; null where there is none.
+    [[nodiscard]] entry* oldest_blank() noexcept {
+        for (entry& one : shelf_.of(cache_use::blank)) {
+            if (one.mapped != bytes{0})
+                return &one;
+        }
+        return nullptr;
+    }
+
+    /// At most: shared pages count wherever they are mapped, and a page a tensor is for the estimate.
+    template <class Sequences>
+    [[nodiscard]] bytes could_be_had(Sequences& sequences) noexcept {
+        const bytes slack = pool_->chunk_size() * (2 * shape_.layers);
+        return available() + shelf_.blank() + shelf_.held() + mapped_ahead_of_need() + slack +
+               (may_preempt() ? sequences.mapped() : bytes{0});
     }
 
     [[nodiscard]] bool give_back_from(reclaim_source source) noexcept {
@@ -319,7 +404,7 @@ class manager_memory {
         case reclaim_source::lazily_held:
             return trim_oldest_blank();
         case reclaim_source::prefixes:
-            return evict_prefix(true) && (static_cast<void>(trim_oldest_blank()), true);
+            return trim_oldest_prefix();
         case reclaim_source::sequences:
             break;
         }
@@ -333,18 +418,21 @@ class manager_memory {
         return pool_->stats().in_use < before;
     }
     [[nodiscard]] bool trim_oldest_blank() noexcept {
-        for (entry& one : shelf_.of(cache_use::blank)) {
-            if (one.mapped == bytes{0})
-                continue;
-            static_cast<void>(one.cache.try_trim(0));
-            const bytes before = one.mapped;
-            shelf_.recount(one);
-            if (one.mapped < before) {
-                drop_spares();
-                return true;
-            }
-        }
-        return false;
+        entry* const oldest = oldest_blank();
+        if (oldest == nullptr)
+            return false;
+        const bytes before = oldest->mapped;
+        trim(*oldest);
+        const bool done = oldest->mapped < before;
+        drop_spares();
+        return done;
+    }
+    [[nodiscard]] bool trim_oldest_prefix() noexcept {
+        entry* const oldest = evict_prefix();
+        if (oldest != nullptr && oldest->use != cache_use::running)
+            trim(*oldest);
+        drop_spares();
+        return oldest != nullptr;
     }
 
     pool_type* pool_;

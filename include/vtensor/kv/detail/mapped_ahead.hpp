@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Maps the pages of the next steps on a mapper's thread while the step runs: which caches are to have how
-// many tokens ready, one cache after another. Which cache wants how much is said by the manager.
+// Maps the pages of the next steps on a mapper's thread while the step runs, after it has unmapped those that
+// are to be given back for it, one cache after another. Which cache wants how much is said by the manager.
 #pragma once
 
 #include <vtensor/core/error.hpp>
@@ -37,6 +37,7 @@ class mapped_ahead {
             return;
         mapper_->cancel(request_);
         wanted_.clear();
+        unwanted_.clear();
     }
 
     [[nodiscard]] bool is_on() const noexcept { return mapper_ != nullptr; }
@@ -55,9 +56,16 @@ class mapped_ahead {
         if (!is_queued(one) && busy_ != &one)
             wanted_.push_back(one);
     }
+    /// The cache, which nobody uses, is to keep the pages of `tokens` tokens; `submit` is to follow.
+    void give_back(entry& one, std::size_t tokens) noexcept {
+        const std::lock_guard lock{mutex_};
+        one.goal = tokens;
+        unqueue(one);
+        unwanted_.push_back(one);
+    }
     void submit() noexcept {
         if (!mapper_->submit(request_))
-            stopped_.store(true, std::memory_order_relaxed);
+            stop();
     }
 
     /// Nothing is queued or being mapped for the cache afterwards. Waits for one mapping at most.
@@ -65,12 +73,11 @@ class mapped_ahead {
         if (mapper_ == nullptr)
             return;
         std::unique_lock lock{mutex_};
-        if (is_queued(one))
-            wanted_.erase(wanted_.iterator_to(one));
+        unqueue(one);
         changed_.wait(lock, [&] { return busy_ != &one; });
     }
 
-    /// Nothing is mapped ahead, from the end of this call until `open`.
+    /// Nothing is mapped ahead or given back, from the end of this call until `open`.
     void close() noexcept {
         if (mapper_ == nullptr)
             return;
@@ -79,31 +86,53 @@ class mapped_ahead {
         wanted_.clear();
         changed_.wait(lock, [&] { return busy_ == nullptr; });
     }
+    /// A cache that is still to give pages back, which is the caller's task now; null where there is none.
+    [[nodiscard]] entry* take_unwanted() noexcept {
+        const std::lock_guard lock{mutex_};
+        if (unwanted_.empty())
+            return nullptr;
+        entry& first = unwanted_.front();
+        unwanted_.pop_front();
+        return &first;
+    }
+    /// Nothing more is begun until `open`.
+    void stop() noexcept { stopped_.store(true, std::memory_order_relaxed); }
     void open() noexcept { stopped_.store(false, std::memory_order_relaxed); }
 
   private:
     using hook = boost::intrusive::list_base_hook<boost::intrusive::tag<by_goal>,
                                                   boost::intrusive::link_mode<boost::intrusive::safe_link>>;
 
+    using list_type = boost::intrusive::list<entry, boost::intrusive::base_hook<hook>>;
+
     [[nodiscard]] static bool is_queued(const entry& one) noexcept {
         return static_cast<const hook&>(one).is_linked();
+    }
+
+    void unqueue(entry& one) noexcept {
+        if (!is_queued(one))
+            return;
+        list_type& in = one.use == cache_use::running ? wanted_ : unwanted_;
+        in.erase(in.iterator_to(one));
     }
 
     /// On the mapper's thread.
     void run() noexcept {
         std::unique_lock lock{mutex_};
-        while (!wanted_.empty() && !stopped_.load(std::memory_order_relaxed)) {
-            entry& next = wanted_.front();
-            wanted_.pop_front();
+        while (!stopped_.load(std::memory_order_relaxed) && !(wanted_.empty() && unwanted_.empty())) {
+            const bool gives = !unwanted_.empty();
+            list_type& from = gives ? unwanted_ : wanted_;
+            entry& next = from.front();
+            from.pop_front();
             busy_ = &next;
             const std::size_t goal = next.goal;
             lock.unlock();
-            const status outcome = next.cache.try_prepare(goal);
+            const status outcome = gives ? next.cache.try_trim(goal) : next.cache.try_prepare(goal);
             lock.lock();
             busy_ = nullptr;
-            if (is_shortage(outcome.code())) {
+            if (!gives && is_shortage(outcome.code())) {
                 failures_.fetch_add(1, std::memory_order_relaxed);
-                stopped_.store(true, std::memory_order_relaxed);
+                stop();
                 wanted_.clear();
             }
             changed_.notify_all();
@@ -114,8 +143,9 @@ class mapped_ahead {
     mapper::request request_;
     std::mutex mutex_;
     std::condition_variable changed_;
-    boost::intrusive::list<entry, boost::intrusive::base_hook<hook>> wanted_; ///< guarded by `mutex_`
-    entry* busy_ = nullptr;                                                   ///< guarded by `mutex_`
+    list_type wanted_;      ///< running; guarded by `mutex_`
+    list_type unwanted_;    ///< not running; guarded by `mutex_`
+    entry* busy_ = nullptr; ///< guarded by `mutex_`
     std::atomic<bool> stopped_{false};
     std::atomic<std::uint64_t> failures_{0};
 };

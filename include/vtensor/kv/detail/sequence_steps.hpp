@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What the verbs of a manager do to its sequences, once it is clear that they may: each step either does all
-// of it or leaves every sequence as it was. The memory that it takes is found by manager_memory.hpp.
+// One step of many sequences: memory for all their tokens, then the tokens, then the wish for the pages of
+// the next steps. How one sequence comes and goes is in sequence_life.hpp.
 #pragma once
 
 #include <vtensor/core/concepts.hpp>
-#include <vtensor/kv/detail/manager_memory.hpp>
+#include <vtensor/kv/detail/sequence_life.hpp>
 #include <vtensor/kv/detail/sequence_table.hpp>
 #include <vtensor/kv/sequence.hpp>
 
@@ -19,186 +19,36 @@
 
 namespace vtensor::kv::detail {
 
+/// `begin_step`, `add_to_step` for each of its sequences, `extend`.
 template <class Cache, reclaim_policy Reclaim, preemption_policy Preemption>
-class sequence_steps {
+class sequence_steps : public sequence_life<Cache, Reclaim, Preemption> {
+    using base = sequence_life<Cache, Reclaim, Preemption>;
+
   public:
-    using memory_type = manager_memory<Cache, Reclaim>;
-    using pool_type = typename memory_type::pool_type;
-    using options_type = typename memory_type::options_type;
-    using entry = typename memory_type::entry;
-    using sequence_type = sequence<Cache>;
+    using base::base;
+    using base::counters;
+    using base::memory;
+    using base::most_tokens;
+    using typename base::entry;
+    using typename base::sequence_type;
 
-    sequence_steps(pool_type& pool, const model_shape& shape, const options_type& options,
-                   const Reclaim& reclaim, const Preemption& preemption) noexcept
-        : memory_{pool, shape, options, reclaim}, preemption_{preemption} {}
-
-    [[nodiscard]] memory_type& memory() noexcept { return memory_; }
-    [[nodiscard]] const memory_type& memory() const noexcept { return memory_; }
-    [[nodiscard]] manager_counters& counters() noexcept { return memory_.counters(); }
-    [[nodiscard]] std::size_t most_tokens() const noexcept { return memory_.shape().layer.max_rows; }
-    [[nodiscard]] std::span<const sequence_id> preempted() const noexcept { return preempted_; }
-
-    /// A call begins that may preempt.
-    void begin() noexcept {
-        preempted_.clear();
+    /// `out_of_memory` for the list of its `size` sequences.
+    [[nodiscard]] status begin_step(std::size_t size) noexcept {
+        base::begin();
         batch_.clear();
         ++step_;
-    }
-
-    /// A new sequence, preempted so far. `place` is to follow, or `remove`.
-    [[nodiscard]] result<sequence_type*> add(std::span<const token_id> tokens,
-                                             const sequence_options& options) noexcept {
         try {
-            preempted_.reserve(table_.size() + 1); // so that noting them cannot fail
-            batch_.reserve(table_.size() + 1);
+            batch_.reserve(size);
         } catch (const std::bad_alloc&) {
-            return error{errc::out_of_memory, verb::create, 0, bytes{sizeof(sequence_id)}};
-        }
-        auto added = table_.add(tokens, most_tokens());
-        if (added)
-            (*added)->options = options;
-        return added;
-    }
-    void remove(const sequence_type& gone) noexcept { table_.remove(gone.id); }
-
-    /// Gives the sequence a cache with rows for all its tokens: those of the longest recorded prefix, or
-    /// those that were kept when it was preempted; the others are to be written.
-    [[nodiscard]] status place(sequence_type& one) noexcept {
-        const std::size_t all = one.tokens.size();
-        result<shared_prefix> prefix = find_prefix(one);
-        if (!prefix)
-            return prefix.status();
-        status outcome;
-        entry* at = prefix->donor;
-        const bool in_place = at != nullptr && at->use == cache_use::held && at->recorded == prefix->tokens;
-        if (in_place) {
-            memory_.shelf().move(*at, cache_use::running);
-        } else {
-            // A prefix takes the place of pages that are there: then none are looked for.
-            auto taken =
-                memory_.take(one.options.salt, prefix->tokens == 0 ? memory_.estimate(0, all) : bytes{0});
-            at = taken ? *taken : nullptr;
-            outcome = taken ? share(one, *at, *prefix) : taken.status();
-        }
-        std::size_t adopted = 0;
-        if (outcome) {
-            adopted = std::min(at->cache.ready(), all);
-            outcome = with_reclaim(one, memory_.estimate(at->cache.ready(), all),
-                                   [&] { return at->cache.try_append(all - at->cache.tokens()); });
-        }
-        if constexpr (can_save) {
-            if (outcome && !one.rows.empty())
-                outcome = at->cache.load(one.rows, all);
-        }
-        if (!outcome) {
-            if (at != nullptr)
-                memory_.set_aside(*at);
-            unlock(prefix->lock);
-            return outcome;
-        }
-        run(one, *at, prefix->lock);
-        one.matched = one.rows.empty() ? prefix->tokens : all;
-        one.is_whole = true;
-        count_placed(one, in_place || prefix->tokens == 0 ? adopted : 0);
-        counters().swapped.subtract(one.rows.size());
-        one.rows = {};
-        return {};
-    }
-
-    /// The child gets the parent's rows.
-    [[nodiscard]] status fork(sequence_type& parent, sequence_type& child) noexcept {
-        entry* made = nullptr;
-        const status outcome = with_reclaim(parent, bytes{0}, [&]() noexcept -> status {
-            auto copy = parent.entry->cache.try_fork();
-            if (!copy)
-                return copy.status();
-            auto taken = memory_.take(*std::move(copy), parent.options.salt);
-            made = taken ? *taken : nullptr;
-            return taken.status();
-        });
-        if (!outcome)
-            return outcome;
-        lock_id lock{};
-        if (parent.lock != lock_id{}) {
-            if (const auto same = memory_.tree().locked(parent.lock)) {
-                const auto again = memory_.tree().lock(*same);
-                lock = again ? *again : lock_id{}; // a prefix that is not locked is merely evicted sooner
-            }
-        }
-        run(child, *made, lock);
-        child.matched = child.tokens.size();
-        child.is_whole = parent.is_whole;
-        return {};
-    }
-
-    /// The tokens so far can be matched. What it needs is taken before anything changes.
-    [[nodiscard]] status record(sequence_type& one) noexcept {
-        auto& tree = memory_.tree();
-        entry& own = *one.entry;
-        const auto inserted = tree.insert(one.options.salt, one.tokens, &own);
-        if (!inserted)
-            return inserted.status();
-        if (inserted->taken)
-            own.recorded = one.tokens.size();
-        if (inserted->superseded != nullptr)
-            memory_.forget_recorded(*inserted->superseded, 0, false);
-        const auto lock = tree.lock(tree.match(one.options.salt, one.tokens));
-        if (lock) { // otherwise the older one goes on
-            unlock(one.lock);
-            one.lock = *lock;
+            return error{errc::out_of_memory, verb::extend, 0, bytes{size * sizeof(part)}};
         }
         return {};
     }
-
-    /// The sequence runs no more. Its cache is set aside.
-    void leave(sequence_type& one) noexcept {
-        one.entry->needed = 0;
-        memory_.set_aside(*std::exchange(one.entry, nullptr));
-        unlock(std::exchange(one.lock, lock_id{}));
-        one.state = sequence_state::preempted;
-        counters().running.subtract(1);
-        counters().tokens.subtract(one.tokens.size());
-    }
-
-    /// The sequence is over.
-    void release(sequence_type& one) noexcept {
-        if (one.state == sequence_state::running) {
-            leave(one);
-        } else {
-            counters().preempted.subtract(1);
-            counters().swapped.subtract(one.rows.size());
-        }
-        remove(one);
-    }
-    /// A preempted one runs again.
-    [[nodiscard]] status resume(sequence_type& one) noexcept {
-        const status outcome = place(one);
-        if (outcome)
-            counters().preempted.subtract(1);
-        return outcome;
-    }
-
-    /// As `leave`, and the policy says whether its rows are kept.
-    void preempt(sequence_type& one) noexcept {
-        memory_.ahead().exclude(*one.entry);
-        const preemption_state now{.tokens = one.tokens.size(),
-                                   .recorded = one.entry->recorded,
-                                   .rows = memory_.rows_of(one.tokens.size()),
-                                   .can_be_copied = one.is_whole && is_reached()};
-        if (preemption_.keeps_rows(now))
-            keep_rows(one);
-        leave(one);
-        counters().preempted.add(1);
-        counters().preemptions.add(1);
-    }
-
-    // ---- a step: `begin`, `add_to_step` for each of its sequences, `extend` ----
-
     /// False where it is part of the step already.
     [[nodiscard]] bool add_to_step(sequence_type& one, std::span<const token_id> tokens) noexcept {
         if (std::exchange(one.step, step_) == step_)
             return false;
-        batch_.push_back({&one, tokens}); // there is room: each is another sequence
+        batch_.push_back({&one, tokens}); // there is room
         return true;
     }
     /// Adds the tokens to all sequences of the step that still run then, or to none.
@@ -210,7 +60,7 @@ class sequence_steps {
             if (const status outcome = prepare_step(); !outcome)
                 return outcome;
         }
-        const std::size_t half = memory_.ahead().is_open() ? memory_.options().tokens_ahead / 2 : 0;
+        const std::size_t half = memory().ahead().is_open() ? memory().options().tokens_ahead / 2 : 0;
         std::size_t added = 0;
         bool is_low = false;
         for (const part& one : batch_) {
@@ -229,128 +79,26 @@ class sequence_steps {
         return {};
     }
 
-    /// What is appended afterwards gets pages of its own where others share them.
-    void truncate(sequence_type& one, std::size_t tokens) noexcept {
-        memory_.ahead().exclude(*one.entry);
-        one.entry->cache.truncate(tokens);
-        counters().tokens.subtract(one.tokens.size() - tokens);
-        one.tokens.resize(tokens);
-    }
-    [[nodiscard]] status make_writable(sequence_type& one, std::size_t first, std::size_t count) noexcept {
-        return with_reclaim(one, bytes{0}, [&] { return one.entry->cache.try_make_writable(first, count); });
-    }
-
-    /// Checks the book-keeping, O(everything); nothing may be mapped ahead meanwhile.
-    [[nodiscard]] bool verify() const noexcept {
-        std::size_t running = 0, tokens = 0;
-        bool sound = memory_.verify();
-        table_.for_each([&](const sequence_type& one) {
-            if (one.state == sequence_state::preempted) {
-                sound = sound && one.entry == nullptr && one.lock == lock_id{};
-                return;
-            }
-            ++running;
-            tokens += one.tokens.size();
-            sound = sound && one.entry->use == cache_use::running && one.rows.empty() &&
-                    one.entry->cache.tokens() == one.tokens.size() && one.entry->salt == one.options.salt &&
-                    one.entry->recorded <= one.tokens.size();
-        });
-        return sound && running == memory_.counters().running.get() &&
-               tokens == memory_.counters().tokens.get();
-    }
-
-    [[nodiscard]] sequence_type* find(sequence_id id) const noexcept { return table_.find(id); }
-
   private:
-    static constexpr bool can_save = requires(Cache & cache, std::span<std::byte> rows) { cache.save(rows); };
-
     /// Of a step: what is added to one sequence.
     struct part {
         sequence_type* of;
         std::span<const token_id> tokens;
     };
-    struct shared_prefix {
-        entry* donor = nullptr;
-        std::size_t tokens = 0;
-        lock_id lock{};
-    };
-
-    /// The longest recorded prefix, locked; none where the rows were kept.
-    [[nodiscard]] result<shared_prefix> find_prefix(const sequence_type& one) noexcept {
-        if (!memory_.options().shares_prefixes || !one.rows.empty())
-            return shared_prefix{};
-        auto match = memory_.tree().match(one.options.salt, one.tokens);
-        match.tokens = std::min(match.tokens, one.tokens.size() - 1);
-        if (match.tokens == 0)
-            return shared_prefix{};
-        const auto lock = memory_.tree().lock(match);
-        if (!lock)
-            return lock.status();
-        return shared_prefix{match.holder, match.tokens, *lock};
-    }
-    /// The donor may change while memory is reclaimed; the lock keeps some cache that has the prefix.
-    [[nodiscard]] status share(const sequence_type& one, entry& into, shared_prefix& prefix) noexcept {
-        if (prefix.tokens == 0)
-            return {};
-        return with_reclaim(one, bytes{0}, [&]() noexcept -> status {
-            const auto found = memory_.tree().locked(prefix.lock);
-            if (!found)
-                return found.status();
-            return into.cache.try_share_prefix_of(found->holder->cache, prefix.tokens);
-        });
-    }
-    void unlock(lock_id lock) noexcept {
-        if (lock != lock_id{})
-            static_cast<void>(memory_.tree().unlock(lock));
-    }
-    void run(sequence_type& one, entry& at, lock_id lock) noexcept {
-        one.entry = &at;
-        one.lock = lock;
-        one.state = sequence_state::running;
-        counters().running.add(1);
-        counters().tokens.add(one.tokens.size());
-    }
-    void count_placed(const sequence_type& one, std::size_t adopted) noexcept {
-        counters().prompt_tokens.add(one.tokens.size());
-        counters().matched_tokens.add(one.matched);
-        counters().adopted_tokens.add(adopted);
-    }
-
-    [[nodiscard]] bool is_reached() const noexcept {
-        using backend_type = typename pool_type::backend_type;
-        if constexpr (host_visible_backend<backend_type>)
-            return memory_.pool().backend().host_visible();
-        return false;
-    }
-    /// Where there is no memory for them they are forgotten.
-    void keep_rows(sequence_type& one) noexcept {
-        if constexpr (can_save) {
-            Cache& cache = one.entry->cache;
-            try {
-                one.rows.resize(cache.saved_size().count());
-            } catch (const std::bad_alloc&) {
-                return;
-            }
-            if (!cache.save(one.rows))
-                one.rows = {};
-        }
-        counters().swapped.add(one.rows.size());
-    }
-
     /// Every sequence of the step that still runs has memory for its tokens, or none has changed; what was
     /// mapped for some of them stays mapped ahead. Those that come first are served first; one for which
     /// nothing is left is preempted itself.
     [[nodiscard]] status prepare_step() noexcept {
         std::sort(batch_.begin(), batch_.end(),
-                  [](const part& one, const part& other) { return comes_behind(*other.of, *one.of); });
+                  [](const part& one, const part& other) { return base::comes_behind(*other.of, *one.of); });
         status outcome;
         bool is_first = true;
         for (const part& one : batch_) {
             if (one.of->state != sequence_state::running)
                 continue;
             outcome = prepare(*one.of, one.of->tokens.size() + one.tokens.size());
-            if (is_shortage(outcome.code()) && !is_first && memory_.may_preempt()) {
-                preempt_for_others(*one.of);
+            if (is_shortage(outcome.code()) && !is_first && memory().may_preempt()) {
+                base::preempt_for_others(*one.of);
                 outcome = {};
             }
             if (!outcome)
@@ -364,16 +112,22 @@ class sequence_steps {
         return outcome;
     }
     /// Asks for the pages of the next steps, for all sequences of this one at once, so that the mapper is
-    /// woken seldom.
+    /// woken seldom; and for room for them, where there is none.
     void map_ahead() noexcept {
-        auto& ahead = memory_.ahead();
+        auto& ahead = memory().ahead();
+        const auto goal = [&](const part& one) {
+            return std::min(one.of->tokens.size() + memory().options().tokens_ahead, most_tokens());
+        };
+        bytes wanted{0};
         for (const part& one : batch_) {
-            if (one.of->state != sequence_state::running)
-                continue;
-            const std::size_t goal =
-                std::min(one.of->tokens.size() + memory_.options().tokens_ahead, most_tokens());
-            if (goal > one.of->entry->cache.ready())
-                ahead.want(*one.of->entry, goal);
+            if (one.of->state == sequence_state::running)
+                wanted += memory().estimate(one.of->entry->cache.ready(), goal(one));
+        }
+        if (!memory().make_room_ahead(wanted))
+            return ahead.stop();
+        for (const part& one : batch_) {
+            if (one.of->state == sequence_state::running && goal(one) > one.of->entry->cache.ready())
+                ahead.want(*one.of->entry, goal(one));
         }
         ahead.submit();
     }
@@ -382,7 +136,7 @@ class sequence_steps {
         one.entry->needed = tokens;
         if (tokens <= cache.ready())
             return {};
-        return with_reclaim(one, memory_.estimate(cache.ready(), tokens), [&]() noexcept -> status {
+        return base::with_reclaim(one, memory().estimate(cache.ready(), tokens), [&]() noexcept -> status {
             const status outcome = cache.try_prepare(tokens);
             if (outcome.code() != errc::busy)
                 return outcome;
@@ -394,41 +148,7 @@ class sequence_steps {
         });
     }
 
-    template <class Work>
-    [[nodiscard]] status with_reclaim(const sequence_type& for_whom, bytes wanted, Work work) noexcept {
-        return memory_.with_reclaim(wanted, work, [&] { return preempt_one(for_whom, wanted); });
-    }
-    /// Preempts the youngest of the lowest priority, if it comes behind the sequence in question and all of
-    /// them together may have what is missing.
-    [[nodiscard]] bool preempt_one(const sequence_type& for_whom, bytes wanted) noexcept {
-        sequence_type* last = nullptr;
-        bytes held = memory_.available();
-        table_.for_each([&](sequence_type& one) {
-            if (one.state != sequence_state::running || &one == &for_whom || !comes_behind(one, for_whom))
-                return;
-            held = held + one.entry->cache.figures().mapped;
-            if (last == nullptr || comes_behind(one, *last))
-                last = &one;
-        });
-        if (last == nullptr || held < wanted)
-            return false;
-        preempt_for_others(*last);
-        return true;
-    }
-    void preempt_for_others(sequence_type& one) noexcept {
-        preempt(one);
-        preempted_.push_back(one.id); // there is room
-    }
-    [[nodiscard]] static bool comes_behind(const sequence_type& one, const sequence_type& other) noexcept {
-        return one.options.priority != other.options.priority ? one.options.priority < other.options.priority
-                                                              : one.order > other.order;
-    }
-
-    memory_type memory_;
-    [[no_unique_address]] Preemption preemption_;
-    sequence_table<Cache> table_;
-    std::vector<sequence_id> preempted_; ///< by the call that runs or ran last
-    std::vector<part> batch_;            ///< of the step
+    std::vector<part> batch_;
     std::uint64_t step_ = 0;
 };
 
