@@ -76,6 +76,13 @@ void live_with_a_mapper() {
         }
         if (token % 100 == 80)
             REQUIRE(one.cache.try_trim());
+        if (token % 100 == 30) { // its whole pages are read-only from here on, until they are compacted
+            sequence<Layer> fork{pool, shape};
+            fork.cache = one.cache.try_fork().value();
+            fork.truth = one.truth;
+            fork.append(3);
+            fork.require_same();
+        }
         if (token % 40 == 0)
             one.require_same();
     }
