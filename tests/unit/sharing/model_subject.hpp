@@ -188,17 +188,27 @@ class sharing_subject {
     // ---- operations ----
 
     void share(one& to, one& from) {
-        truncate(to, 0);
-        trim(to);
+        if (run_.one_in(3)) {
+            cut(to, 0); // with pages that no row occupies, shared ones among them
+        } else {
+            truncate(to, 0);
+            trim(to);
+        }
         const std::size_t rows = run_.below(from.rows() + 1);
         const std::size_t whole = rows * row_ / page_;
         const std::size_t allowed = run_.one_in(4) ? memory_.aliases() + run_.below(4) : 1u << 30;
         const sharing::within<> rule{allowed, {}};
         const std::size_t left = allowed - memory_.aliases();
         maybe_arm();
-        if (!judged(to.tensor->try_share_prefix_of(*from.tensor, rows, rule).ok()))
-            return;
-        take(to, from, rows, std::min(whole, left));
+        const std::size_t mapped = std::min(whole, left);
+        const bool gives_up =
+            mapped > 0 || std::any_of(to.pages.begin(), to.pages.end(),
+                                      [](const mapped_page& page) { return page.read_only; });
+        const bool shared = judged(to.tensor->try_share_prefix_of(*from.tensor, rows, rule).ok());
+        if ((shared && rows > 0 && gives_up) || to.tensor->mapped_bytes() == bytes{0})
+            drop_pages(to, 0); // which a failure may have left
+        if (shared)
+            take(to, from, rows, mapped);
     }
     void fork(one& to, one& from) {
         auto made = from.tensor->try_fork();
