@@ -21,9 +21,10 @@ namespace decoder {
 template <vtensor::kv::layer_cache Layer>
 class evicting_cache_on final : public kv_cache {
     using T = typename Layer::value_type;
+    using backend_type = typename Layer::backend_type;
 
   public:
-    evicting_cache_on(vtensor::host_backend& backend, const kv_shape& shape, const kv_options& options,
+    evicting_cache_on(backend_type& backend, const kv_shape& shape, const kv_options& options,
                       eviction_options&& eviction)
         : shape_{shape},
           pool_{backend, {.chunk_size = options.page, .limit = options.limit}},
@@ -117,21 +118,27 @@ class evicting_cache_on final : public kv_cache {
     }
     [[nodiscard]] std::size_t observed_queries() const noexcept override { return evidence_.window(); }
 
+    /// A failed call may be repeated, and is carried on by the next one otherwise. What it chose before it
+    /// failed stays chosen: the rows that die are not seen any more, their memory may still be there.
     [[nodiscard]] vtensor::status try_evict(bool ended_prompt, thread_pool& threads) noexcept override {
-        grown_ = 0;
-        steps_ += ended_prompt ? 0 : 1;
+        const bool stepped = std::exchange(grown_, 0) != 0;
+        steps_ += stepped && !ended_prompt ? 1 : 0;
         std::size_t rows = 0;
         for (const Layer& layer : layers_)
             for (std::size_t head = 0; head < shape_.kv_heads; ++head)
                 rows = std::max(rows, layer.live_rows(head));
-        if (!method_->due({.tokens = tokens_,
-                           .steps = steps_,
-                           .rows = rows,
-                           .evictions = done_.evictions,
-                           .prefill_ended = ended_prompt}))
-            return {};
+        const bool due = method_->due({.tokens = tokens_,
+                                       .steps = steps_,
+                                       .rows = rows,
+                                       .evictions = done_.evictions,
+                                       .prefill_ended = ended_prompt});
         try {
-            return evict(threads);
+            // Rows that moved since the last step are not where its attention saw them.
+            if (due && (stepped || !unfinished_)) {
+                if (const vtensor::status outcome = choose(threads); !outcome)
+                    return outcome;
+            }
+            return unfinished_ ? bring_together() : vtensor::status{};
         } catch (const std::bad_alloc&) {
             return no_memory();
         }
@@ -205,10 +212,11 @@ class evicting_cache_on final : public kv_cache {
         tokens_ -= count;
     }
 
-    vtensor::status evict(thread_pool& threads) {
+    /// All layers lose the rows that the method does not keep, or none does.
+    vtensor::status choose(thread_pool& threads) {
         if (done_.evictions == 0)
             done_.before = memory_now();
-        const auto choosing = clock::now();
+        const auto start = clock::now();
         for (std::size_t layer = 0; layer < layers_.size(); ++layer) {
             const auto read = try_read(layer);
             if (!read)
@@ -220,26 +228,36 @@ class evicting_cache_on final : public kv_cache {
         }
         if (const vtensor::status outcome = method_->choose(shown_, room_, kept_); !outcome)
             return outcome;
-        done_.choosing_seconds += seconds_since(choosing);
-        const auto moving = clock::now();
         for (std::size_t layer = 0; layer < layers_.size(); ++layer) {
-            vtensor::status outcome = layers_[layer].try_evict(kept_, layer);
-            if (outcome)
-                outcome = layers_[layer].try_defragment(defrag_, plans_);
-            if (!outcome)
+            if (const vtensor::status outcome = layers_[layer].try_prepare_eviction(kept_, layer); !outcome)
                 return outcome;
+        }
+        for (std::size_t layer = 0; layer < layers_.size(); ++layer)
+            static_cast<void>(layers_[layer].try_evict(kept_, layer)); // was prepared
+        unfinished_ = true;
+        ++done_.evictions;
+        done_.choosing_seconds += seconds_since(start);
+        return {};
+    }
+    /// Head by head: where one cannot be moved, those before it were.
+    vtensor::status bring_together() {
+        const auto start = clock::now();
+        for (std::size_t layer = 0; layer < layers_.size(); ++layer) {
+            const vtensor::status outcome = layers_[layer].try_defragment(defrag_, plans_);
             for (std::size_t head = 0; head < shape_.kv_heads; ++head)
                 evidence_.follow(layer, head, plans_[head]);
+            if (!outcome)
+                return outcome;
         }
+        unfinished_ = false;
         static_cast<void>(pool_.trim(0)); // what is not taken back now is taken back the next time
-        done_.moving_seconds += seconds_since(moving);
-        ++done_.evictions;
+        done_.moving_seconds += seconds_since(start);
         done_.after = memory_now();
         return {};
     }
 
     kv_shape shape_;
-    vtensor::chunk_pool<vtensor::host_backend> pool_;
+    vtensor::chunk_pool<backend_type> pool_;
     std::vector<Layer> layers_;
     std::unique_ptr<eviction_method> method_;
     chosen_defrag defrag_;
@@ -254,7 +272,8 @@ class evicting_cache_on final : public kv_cache {
     eviction_figures done_;
     std::size_t tokens_ = 0;
     std::size_t steps_ = 0;
-    std::size_t grown_ = 0; // by the last try_grow
+    std::size_t grown_ = 0;   // by the last try_grow, until try_evict
+    bool unfinished_ = false; // rows died that were not brought together
     std::size_t free_before_ = 0;
 };
 
