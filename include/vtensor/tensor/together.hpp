@@ -80,14 +80,21 @@ template <class First, class... Rest>
     return now;
 }
 
-/// Where the backend refused to put a page back, the rows from that page on are lost.
-template <class Part>
-void cut_what_is_lost(const Part& part) noexcept {
-    const std::size_t there = part.range->accessible() * part.range->page_size() / part.row;
-    if (there >= *part.rows)
-        return;
-    part.slots->resize(there);
-    *part.rows = there;
+/// Where the backend refused to put a page back, the rows from that page on are lost, of all tensors: they
+/// hold the same tokens.
+template <class... Part>
+void cut_what_is_lost(const Part&... parts) noexcept {
+    const auto there = [](const auto& part) {
+        return std::min(*part.rows, part.range->accessible() * part.range->page_size() / part.row);
+    };
+    const std::size_t left = std::min({there(parts)...});
+    const auto cut = [&](const auto& part) {
+        if (*part.rows > left) {
+            part.slots->resize(left);
+            *part.rows = left;
+        }
+    };
+    (cut(parts), ...);
 }
 
 /// All tensors move by the policy's plan, which is in `moves` afterwards, or none does. `stream` is null
@@ -116,7 +123,7 @@ template <class Policy, class Stream, class... Part>
         return {};
     }
     std::apply([&](auto&... one) { (one.undo(stream), ...); }, steps);
-    (cut_what_is_lost(parts), ...);
+    cut_what_is_lost(parts...);
     return outcome;
 }
 
