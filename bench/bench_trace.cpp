@@ -36,6 +36,7 @@
 #include <filesystem>
 #include <fstream>
 #include <iostream>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -84,6 +85,7 @@ struct outcome {
     std::string manager;
     run_record record;
     run_summary summary;
+    std::optional<double> adopted{};
 };
 
 outcome run(const compared_manager& manager, const workload& asked, const scene& where,
@@ -108,6 +110,7 @@ outcome run(const compared_manager& manager, const workload& asked, const scene&
         throw std::runtime_error{found.manager + ": " + std::to_string(found.record.wrong_rows) +
                                  " rows do not hold what was written"};
     found.summary = summarize(found.record, where.shape);
+    found.adopted = memory->adopted();
     return found;
 }
 
@@ -135,6 +138,8 @@ void print_line(const outcome& one) {
                 s.held.worst_ratio, s.sequences_peak, s.sequences_mean, s.requests_per_second,
                 one.record.preemptions, 100 * s.hit_rate, s.managing.mean * 1e6, s.managing.p99 * 1e6,
                 s.managing.most * 1e6, s.steady.p99 * 1e6, 100 * s.share);
+    if (one.adopted)
+        std::printf("%-26s %.1f%% of the prompts' pages were mapped already\n", "", 100 * *one.adopted);
     if (one.record.refused > 0)
         std::printf("%-26s %zu requests were refused\n", "", one.record.refused);
     std::fflush(stdout);
@@ -177,6 +182,8 @@ void add_records(report& results, const workload& asked, const scene& where, con
     add("preemptions", static_cast<double>(one.record.preemptions), "preemptions");
     add("recomputed", static_cast<double>(one.record.recomputed_tokens), "tokens");
     add("prefix hits", s.hit_rate, "share");
+    if (one.adopted)
+        add("pages mapped already", *one.adopted, "share");
     add("steps", static_cast<double>(one.record.steps.size()), "steps");
     const auto times = [&](const std::string& what, const step_times& figures) {
         results.add({.name = name, .metric = what + " mean", .value = figures.mean * 1e6, .unit = "us"});

@@ -86,6 +86,9 @@ class memory_manager_under_test {
     /// Where the first layer's key of a token lies. At least 8 bytes; writable for tokens that were neither
     /// matched nor yet followed by an `end`.
     [[nodiscard]] virtual std::byte* key_row(sequence_id sequence, std::size_t token) = 0;
+    /// Of the tokens of all sequences that were begun, the share whose pages were mapped already; nothing
+    /// where that says nothing.
+    [[nodiscard]] virtual std::optional<double> adopted() const { return std::nullopt; }
     /// Checks the manager's own book-keeping.
     [[nodiscard]] virtual bool verify() const { return true; }
 };

@@ -117,7 +117,11 @@ class vtensor_side final : public memory_manager_under_test {
     }
     [[nodiscard]] bool verify() const override { return manager_->verify(); }
 
-    [[nodiscard]] kv::manager_stats stats() const { return manager_->stats(); }
+    [[nodiscard]] std::optional<double> adopted() const override {
+        const auto now = manager_->stats();
+        return static_cast<double>(now.adopted_tokens) /
+               static_cast<double>(std::max<std::uint64_t>(now.prompt_tokens, 1));
+    }
 
   private:
     static constexpr std::size_t ahead = 32;
