@@ -19,6 +19,7 @@
 // --json FILE
 #include "support/bench_report.hpp"
 #include "support/eviction_methods.hpp"
+#include "support/quality_tables.hpp"
 #include "support/recall_quality.hpp"
 #include "support/recall_task.hpp"
 #include "support/text_quality.hpp"
@@ -79,35 +80,6 @@ settings read_settings(int count, char** arguments) {
             throw std::runtime_error{"there is no option " + std::string{name}};
     }
     return chosen;
-}
-
-// ---- tables ----
-
-std::string format(const char* how, double a, double b = 0, double c = 0) {
-    std::array<char, 128> text{};
-    std::snprintf(text.data(), text.size(), how, a, b, c);
-    return text.data();
-}
-
-double mean_of(const std::vector<double>& values) {
-    double sum = 0;
-    for (const double value : values)
-        sum += value;
-    return sum / static_cast<double>(values.size());
-}
-
-/// One cell of the tables: mean and range of the models' shares.
-std::string cell(const std::vector<double>& shares) {
-    return format(" %.2f %.2f–%.2f", mean_of(shares), *std::ranges::min_element(shares),
-                  *std::ranges::max_element(shares));
-}
-
-template <class Columns>
-void print_head(const char* title, const Columns& columns, int width) {
-    std::printf("\n%s\n%-26s", title, "method");
-    for (const auto& column : columns)
-        std::printf(" %*s", width, column.c_str());
-    std::printf("\n");
 }
 
 // ---- recall ----

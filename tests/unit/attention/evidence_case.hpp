@@ -123,4 +123,28 @@ class written_rows {
     tensor_view<float, 2> view_;
 };
 
+/// W_O of some query heads, in memory in one of three orders.
+template <class W>
+struct projection {
+    enum order { rows_of_hidden, checkpoint, spread };
+
+    projection(std::size_t heads, std::size_t width, std::size_t hidden, order chosen, random_engine& random)
+        : memory(heads * width * hidden * (chosen == spread ? 2 : 1)),
+          view{make_view(std::as_const(memory).data(), heads, width, hidden)} {
+        std::normal_distribution<float> normal;
+        std::ranges::generate(memory, [&] { return from_float<W>(normal(random)); });
+        if (chosen == checkpoint) {
+            view.strides[0] = static_cast<std::ptrdiff_t>(width);
+            view.strides[1] = 1;
+            view.strides[2] = static_cast<std::ptrdiff_t>(heads * width);
+        } else if (chosen == spread) {
+            for (std::ptrdiff_t& stride : view.strides)
+                stride *= 2;
+        }
+    }
+
+    std::vector<W> memory;
+    tensor_view<const W, 3> view;
+};
+
 } // namespace vtensor::testing

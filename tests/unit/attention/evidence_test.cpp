@@ -18,30 +18,6 @@ constexpr double tolerance = 3e-6;
 const std::vector<std::size_t> ragged{37, 300, 0, 5, 1, 64};
 constexpr attention::inline_executor inline_run;
 
-/// W_O of some query heads, in memory in one of three orders.
-template <class W>
-struct projection {
-    enum order { rows_of_hidden, checkpoint, spread };
-
-    projection(std::size_t heads, std::size_t width, std::size_t hidden, order chosen, random_engine& random)
-        : memory(heads * width * hidden * (chosen == spread ? 2 : 1)),
-          view{make_view(std::as_const(memory).data(), heads, width, hidden)} {
-        std::normal_distribution<float> normal;
-        std::ranges::generate(memory, [&] { return from_float<W>(normal(random)); });
-        if (chosen == checkpoint) {
-            view.strides[0] = static_cast<std::ptrdiff_t>(width);
-            view.strides[1] = 1;
-            view.strides[2] = static_cast<std::ptrdiff_t>(heads * width);
-        } else if (chosen == spread) {
-            for (std::ptrdiff_t& stride : view.strides)
-                stride *= 2;
-        }
-    }
-
-    std::vector<W> memory;
-    tensor_view<const W, 3> view;
-};
-
 template <class T, class W>
 double true_output_norm(const random_heads<T>& heads, const tensor_view<const W, 3>& weights,
                         std::size_t head, std::size_t row) {
@@ -238,79 +214,4 @@ TEST_CASE("the order and the threads of the tasks do not change one bit of evide
     const std::vector<float> expected = written_by(inline_run);
     CHECK(written_by(backwards) == expected); // no float here is NaN or −0
     CHECK(written_by(on_two_threads) == expected);
-}
-
-TEST_CASE("evidence of heads and views that disagree is refused before anything is written") {
-    struct scene {
-        std::vector<attention::kv_head<float>> heads;
-        std::size_t width = 8;
-        tensor_view<const float, 3> weights;
-        tensor_view<float, 2> written;
-    };
-    random_engine random{7};
-    const random_heads<float> heads{{9, 4}, 8, 0, random};
-    const projection<float> weights{4, 8, 5, projection<float>::checkpoint, random};
-    const std::vector<std::pair<std::string, std::function<void(scene&)>>> faults{
-        {"more heads than are written", [](scene& s) { s.written.extents[0] = 1; }},
-        {"fewer heads than are written", [](scene& s) { s.heads.pop_back(); }},
-        {"rows that find no place", [](scene& s) { s.written.extents[1] = 8; }},
-        {"rows without memory", [](scene& s) { s.heads[1].keys = s.heads[1].values = nullptr; }},
-        {"no width", [](scene& s) { s.width = s.weights.extents[1] = 0; }},
-        {"nowhere to write", [](scene& s) { s.written.data = nullptr; }},
-        {"floats apart", [](scene& s) { s.written.strides[1] = 2; }},
-        {"heads that overlap", [](scene& s) { s.written.strides[0] = 8; }},
-    };
-    const std::vector<std::pair<std::string, std::function<void(scene&)>>> projection_faults{
-        {"no multiple of the KV heads", [](scene& s) { s.weights.extents[0] = 3; }},
-        {"no query heads", [](scene& s) { s.weights.extents[0] = 0; }},
-        {"no hidden width", [](scene& s) { s.weights.extents[2] = 0; }},
-        {"weights without memory", [](scene& s) { s.weights.data = nullptr; }},
-    };
-    const auto refuses = [&](const auto& spoil, bool also_keys) {
-        const written_rows rows{2, 9};
-        scene s{.heads = heads.described(), .weights = weights.view, .written = rows.view()};
-        spoil(s);
-        const auto refused = [](const status& outcome) {
-            return outcome.code() == errc::invalid_argument && outcome.error().where == verb::attend;
-        };
-        CHECK(refused(attention::output_norms<float>(s.heads, s.weights, s.written, inline_run)));
-        if (also_keys) {
-            CHECK(refused(attention::key_norms<float>(s.heads, s.width, s.written, inline_run)));
-            CHECK(refused(attention::key_similarity<float>(s.heads, s.width, s.written, inline_run)));
-        }
-        CHECK(rows.untouched());
-    };
-    for (const auto& [name, spoil] : faults) {
-        CAPTURE(name);
-        refuses(spoil, true);
-    }
-    for (const auto& [name, spoil] : projection_faults) {
-        CAPTURE(name);
-        refuses(spoil, false);
-    }
-}
-
-TEST_CASE("sums that probabilities do not fit are left alone") {
-    const std::vector<float> memory(2 * 3 * 4, 0.5f);
-    const auto probabilities = make_view(memory.data(), 2, 3, 4);
-    const written_rows sums{2, 4};
-    const auto refused = [&](tensor_view<const float, 3> from, tensor_view<float, 2> to) {
-        return attention::accumulate(from, to, inline_run).code() == errc::invalid_argument;
-    };
-    auto spoiled = probabilities;
-    spoiled.extents[0] = 1;
-    CHECK(refused(spoiled, sums.view()));
-    spoiled = probabilities;
-    spoiled.data = nullptr;
-    CHECK(refused(spoiled, sums.view()));
-    spoiled = probabilities;
-    spoiled.strides[2] = 2;
-    CHECK(refused(spoiled, sums.view()));
-    auto narrow = sums.view();
-    narrow.extents[1] = 3;
-    CHECK(refused(probabilities, narrow));
-    narrow = sums.view();
-    narrow.strides[0] = 3;
-    CHECK(refused(probabilities, narrow));
-    CHECK(sums.untouched());
 }
