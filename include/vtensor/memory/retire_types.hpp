@@ -32,7 +32,7 @@ struct page_run {
     page_index first;
     /// One a page, each with the reference that the range holds.
     std::span<const pooled_chunk<Backend>> chunks;
-    page_count accessible; ///< of them, the first ones, which may be touched
+    page_count accessible;                   ///< of them, the first ones, which may be touched
     std::span<const std::uint8_t> read_only; ///< for each page: 1 where it may only be read
 };
 
