@@ -21,7 +21,7 @@ page=docs/results/$name.md
     echo "\`limit\` was measured in the same run; \`ratio\` is the figure that a bar speaks of; \`spread\` is half the"
     echo "distance between the quartiles. What is measured and how stands at the head of each \`bench/*.cpp\`."
 } >"$page"
-for bench in mapping growth attention_host defrag eviction prefix_tree; do
+for bench in mapping growth attention_host defrag eviction prefix_tree manager trace; do
     echo "bench_$bench ..."
     {
         echo
