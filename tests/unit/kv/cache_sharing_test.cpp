@@ -325,7 +325,7 @@ TEST_CASE("a cache that kept shared pages takes the copied rows of another in pa
     sequence<layer_type> donor{pool, model, {.tokens_a_growth = 0}};
     donor.append(100);
     auto again = shared(donor, 100);
-    again->truncate(0); // its pages stay, and are read-only
+    again->truncate(0);                                         // its pages stay, and are read-only
     REQUIRE(again->cache.try_share_prefix_of(donor.cache, 10)); // less than a page: copied
     again->truth = donor.truth;
     again->truncate(10);
