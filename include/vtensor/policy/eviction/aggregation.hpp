@@ -75,6 +75,30 @@ bool pooled_blocks(const Pooling& pooling, const float* row, std::size_t n, doub
     return std::isfinite(sum);
 }
 
+/// Every plane, pooled, goes into head.scores by combine(scores, columns, factor, count), from `start` on;
+/// the mean of all planes before pooling into head.mean, where it has room. False where a plane holds what is
+/// not finite.
+template <class Planes, class Pooling, class Combine>
+bool fold_planes(const Planes& planes, const Pooling& pooling, head_columns& head, float start,
+                 const Combine& combine) {
+    const std::size_t n = head.scores.size();
+    std::ranges::fill(head.scores, start);
+    std::ranges::fill(head.mean, 0.0f);
+    bool finite = true;
+    for_each_plane(planes, n, [&](const float* row, double sum) {
+        if (!head.mean.empty())
+            add_row(head.mean.data(), row, n);
+        finite &=
+            pooled_blocks(pooling, row, n, sum,
+                          [&](std::size_t first, const float* columns, std::size_t count, float factor) {
+                              combine(head.scores.data() + first, columns, factor, count);
+                          });
+    });
+    scale_row(head.mean.data(), 1.0f / static_cast<float>(planes.group() * planes.queries()),
+              head.mean.size());
+    return finite;
+}
+
 /// Pools `row` in place.
 template <class Pooling>
 void pool_in_place(const Pooling& pooling, std::span<float> row, float* scratch) noexcept {
@@ -105,20 +129,13 @@ struct mean {
     bool reduce(const Planes& planes, const Pooling& pooling, head_columns& head,
                 scratch_memory& scratch) const {
         const std::size_t n = head.scores.size();
-        if (!head.mean.empty())
-            detail::mean_of_planes(planes, head.mean);
         if (pooling.keep_row_sum) {
-            std::ranges::fill(head.scores, 0.0f);
-            detail::for_each_plane(planes, n, [&](const float* row, double sum) {
-                detail::pooled_blocks(
-                    pooling, row, n, sum,
-                    [&](std::size_t first, const float* columns, std::size_t count, float factor) {
-                        detail::add_scaled_row(head.scores.data() + first, columns, factor, count);
-                    });
-            });
+            detail::fold_planes(planes, pooling, head, 0.0f, detail::add_scaled_row);
             detail::scale_row(head.scores.data(),
                               1.0f / static_cast<float>(planes.group() * planes.queries()), n);
         } else {
+            if (!head.mean.empty())
+                detail::mean_of_planes(planes, head.mean);
             detail::mean_of_planes(planes, head.scores);
             detail::pool_in_place(pooling, head.scores, scratch.pooled.data());
         }
@@ -133,22 +150,8 @@ struct max {
 
     template <class Planes, class Pooling>
     bool reduce(const Planes& planes, const Pooling& pooling, head_columns& head, scratch_memory&) const {
-        const std::size_t n = head.scores.size();
-        std::ranges::fill(head.scores, std::numeric_limits<float>::lowest());
-        std::ranges::fill(head.mean, 0.0f);
-        bool finite = true;
-        detail::for_each_plane(planes, n, [&](const float* row, double sum) {
-            if (!head.mean.empty())
-                detail::add_row(head.mean.data(), row, n);
-            finite &= detail::pooled_blocks(
-                pooling, row, n, sum,
-                [&](std::size_t first, const float* columns, std::size_t count, float factor) {
-                    detail::raise_to_row(head.scores.data() + first, columns, factor, count);
-                });
-        });
-        detail::scale_row(head.mean.data(), 1.0f / static_cast<float>(planes.group() * planes.queries()),
-                          head.mean.size());
-        return finite;
+        return detail::fold_planes(planes, pooling, head, std::numeric_limits<float>::lowest(),
+                                   detail::raise_to_row);
     }
 };
 

@@ -105,32 +105,23 @@ struct per_head_floor {
     }
 };
 
-/// The heads of a layer share int(T · (1 − r) · heads), whoever has the highest scores: DefensiveKV
-/// (arXiv 2510.13334).
-struct layer_flat {
+/// The heads of a layer, or of all layers, share int(T · (1 − r) · heads [· layers]), whoever has the highest
+/// scores (arXiv 2510.13334). All layers must have seen the same number of tokens.
+template <eviction::sharing Among>
+requires(Among != eviction::sharing::head) struct flat {
     using category = part::budget;
-    static constexpr eviction::sharing sharing = eviction::sharing::layer;
-    static constexpr eviction_scope scope = eviction_scope::layer;
-    eviction::amount amount{};
-
-    [[nodiscard]] std::size_t rows(const layer_columns& layer) const noexcept {
-        return detail::whole(amount.rows(layer.next_position) * static_cast<double>(layer.heads.size()));
-    }
-};
-
-/// All heads of all layers share int(T · (1 − r) · heads · layers): Layer-DefensiveKV (arXiv 2510.13334). All
-/// layers must have seen the same number of tokens.
-struct global {
-    using category = part::budget;
-    static constexpr eviction::sharing sharing = eviction::sharing::model;
-    static constexpr eviction_scope scope = eviction_scope::model;
+    static constexpr eviction::sharing sharing = Among;
+    static constexpr bool is_of_model = Among == eviction::sharing::model;
+    static constexpr eviction_scope scope = is_of_model ? eviction_scope::model : eviction_scope::layer;
     eviction::amount amount{};
 
     [[nodiscard]] std::size_t rows(const layer_columns& layer) const noexcept {
         return detail::whole(amount.rows(layer.next_position) * static_cast<double>(layer.heads.size()) *
-                             static_cast<double>(layer.layers));
+                             static_cast<double>(is_of_model ? layer.layers : 1));
     }
 };
+using layer_flat = flat<eviction::sharing::layer>; ///< DefensiveKV
+using global = flat<eviction::sharing::model>;     ///< Layer-DefensiveKV
 
 /// Every head of a layer keeps the same number, which falls linearly from the first layer to the last:
 /// PyramidKV (arXiv 2406.02069) as kvpress counts, with the recent window as its window. Where that is
