@@ -9,6 +9,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <shared_mutex>
 #include <string>
 #include <vector>
@@ -88,6 +89,35 @@ static_assert(sharing_policy<minimal_sharing>);
 static_assert(!sharing_policy<no_pages> && !sharing_policy<pages_as_a_number>);
 static_assert(!sharing_policy<pages_that_throw> && !sharing_policy<pages_not_const>);
 static_assert(!sharing_policy<pages_of_a_number> && !sharing_policy<minimal_growth>);
+
+// ---- reclaim_policy and preemption_policy ----
+
+struct minimal_reclaim {
+    std::optional<reclaim_source> next(const reclaim_state&) const noexcept { return std::nullopt; }
+};
+struct next_is_no_option {
+    reclaim_source next(const reclaim_state&) const noexcept;
+};
+struct next_throws {
+    std::optional<reclaim_source> next(const reclaim_state&) const;
+};
+struct next_not_const {
+    std::optional<reclaim_source> next(const reclaim_state&) noexcept;
+};
+static_assert(reclaim_policy<minimal_reclaim> && !reclaim_policy<next_is_no_option>);
+static_assert(!reclaim_policy<next_throws> && !reclaim_policy<next_not_const> && !reclaim_policy<no_pages>);
+
+struct minimal_preemption {
+    bool keeps_rows(const preemption_state&) const noexcept { return false; }
+};
+struct keeps_rows_throws {
+    bool keeps_rows(const preemption_state&) const;
+};
+struct keeps_rows_of_a_number {
+    bool keeps_rows(std::size_t) const noexcept;
+};
+static_assert(preemption_policy<minimal_preemption> && !preemption_policy<keeps_rows_throws>);
+static_assert(!preemption_policy<keeps_rows_of_a_number> && !preemption_policy<minimal_reclaim>);
 
 // ---- eviction_policy ----
 

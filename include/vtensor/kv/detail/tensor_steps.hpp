@@ -8,7 +8,7 @@
 #include <vtensor/tensor/sharing_steps.hpp>
 
 #include <cstddef>
-#include <deque>
+#include <list>
 #include <new>
 
 namespace vtensor::kv::detail {
@@ -62,8 +62,9 @@ class tensor_steps {
         return outcome;
     }
 
-    std::deque<vtensor::detail::sharing_step<Tensor>> sharings_;
-    std::deque<vtensor::detail::writing_step<Tensor>> writings_;
+    // Lists: a deque allocates as soon as it is made, which a verb that needs no step could not survive.
+    std::list<vtensor::detail::sharing_step<Tensor>> sharings_;
+    std::list<vtensor::detail::writing_step<Tensor>> writings_;
 };
 
 } // namespace vtensor::kv::detail
