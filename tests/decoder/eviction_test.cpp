@@ -113,6 +113,20 @@ TEST_CASE("Every method evicts, and the kernel has the memory back") {
     }
 }
 
+TEST_CASE("The table shows what an eviction left of every layer, and its memory by both counts") {
+    const finished run =
+        decode({"--max-tokens", "8", "--page-bytes", "4096", "--evict", "knorm", "--keep", "0.25"});
+    CAPTURE(run.out, run.err);
+    REQUIRE(run.code == 0);
+    // 300 rows of 48 bytes are 4 pages, a quarter of them and 7 more 1, in a tensor each for keys and values
+    // of 6 heads.
+    CHECK_THAT(run.out, ContainsSubstring("by the library     192 KiB → 48 KiB"));
+    CHECK_THAT(run.out, ContainsSubstring("by the kernel      192 KiB → 48 KiB"));
+    CHECK_THAT(run.out, ContainsSubstring("82 / 82 / 82  tokens of a head: the least, the median, the most"));
+    for (const char* const says : {"layer 0 ", "layer 1 ", "layer 2 ", "ms choosing", "ms moving rows"})
+        CHECK_THAT(run.out, ContainsSubstring(says));
+}
+
 TEST_CASE("Every defragmentation works in every layout, and what a query sees is the same by all of them") {
     for (const auto& layout : layouts) {
         json first;
