@@ -63,12 +63,12 @@ class tensor_group;
 template <element T, backend Backend, growth_policy Growth = growth::exact,
           eviction_policy Eviction = eviction::keep_all,
           mutex_type Mutex = std::conditional_t<look_ahead_policy<Growth>, std::mutex, no_mutex>>
-class virtual_tensor : public detail::eviction_base<virtual_tensor<T, Backend, Growth, Eviction, Mutex>,
-                                                    chunk_pool<Backend, Mutex>, Eviction>,
-                       public detail::page_sharing<virtual_tensor<T, Backend, Growth, Eviction, Mutex>,
+class virtual_tensor : public detail::page_sharing<virtual_tensor<T, Backend, Growth, Eviction, Mutex>,
                                                    chunk_pool<Backend, Mutex>>,
                        public detail::retiring_rows<virtual_tensor<T, Backend, Growth, Eviction, Mutex>, T,
-                                                    chunk_pool<Backend, Mutex>> {
+                                                    chunk_pool<Backend, Mutex>>,
+                       public detail::eviction_base<virtual_tensor<T, Backend, Growth, Eviction, Mutex>,
+                                                    chunk_pool<Backend, Mutex>, Eviction> {
     using eviction_base = detail::eviction_base<virtual_tensor, chunk_pool<Backend, Mutex>, Eviction>;
     using sharing_base = detail::page_sharing<virtual_tensor, chunk_pool<Backend, Mutex>>;
     using retiring_base = detail::retiring_rows<virtual_tensor, T, chunk_pool<Backend, Mutex>>;
@@ -114,9 +114,9 @@ class virtual_tensor : public detail::eviction_base<virtual_tensor<T, Backend, G
 
     /// The moved-from tensor is empty, may be destroyed or assigned to, and refuses whatever needs memory.
     virtual_tensor(virtual_tensor&& other) noexcept
-        : eviction_base{std::move(other)},
-          sharing_base{},
+        : sharing_base{},
           retiring_base{},
+          eviction_base{std::move(other)},
           range_{std::move(other.range_)},
           data_{std::exchange(other.data_, nullptr)},
           rows_{std::exchange(other.rows_, 0)},
