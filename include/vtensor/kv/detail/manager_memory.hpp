@@ -1,138 +1,36 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The memory side of a manager: caches that are taken into use and set aside, the prefix tree that some of
-// them are recorded in, and what is given back when memory is short. It knows nothing of sequences but how
-// one of them is preempted, which it is told.
+// What a manager does when memory is short: it gives back what its policy names, at once or ahead of need,
+// until there is enough. It knows nothing of sequences but how one of them is preempted, which it is told.
 #pragma once
 
 #include <vtensor/core/concepts.hpp>
-#include <vtensor/kv/detail/cache_shelf.hpp>
-#include <vtensor/kv/detail/manager_counters.hpp>
-#include <vtensor/kv/detail/mapped_ahead.hpp>
-#include <vtensor/kv/manager_options.hpp>
-#include <vtensor/kv/model_shape.hpp>
-#include <vtensor/kv/prefix_tree.hpp>
+#include <vtensor/kv/detail/cache_keeper.hpp>
 
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <limits>
-#include <new>
 #include <optional>
-#include <utility>
 
 namespace vtensor::kv::detail {
 
 template <class Cache, reclaim_policy Reclaim>
-class manager_memory {
+class manager_memory : public cache_keeper<Cache> {
+    using base = cache_keeper<Cache>;
+
   public:
-    using pool_type = typename Cache::pool_type;
-    using entry = cache_entry<Cache>;
-    using tree_type = prefix_tree<entry*>;
-    using options_type = manager_options<typename Cache::layer_type::growth_policy_type>;
+    using base::ahead;
+    using base::available;
+    using base::estimate;
+    using base::pool;
+    using base::shelf;
+    using typename base::entry;
+    using typename base::options_type;
+    using typename base::pool_type;
 
     manager_memory(pool_type& pool, const model_shape& shape, const options_type& options,
                    const Reclaim& reclaim) noexcept
-        : pool_{&pool}, shape_{shape}, options_{options}, reclaim_{reclaim}, ahead_{options.thread} {}
-
-    [[nodiscard]] pool_type& pool() const noexcept { return *pool_; }
-    [[nodiscard]] const model_shape& shape() const noexcept { return shape_; }
-    [[nodiscard]] const options_type& options() const noexcept { return options_; }
-    [[nodiscard]] tree_type& tree() noexcept { return tree_; }
-    [[nodiscard]] const tree_type& tree() const noexcept { return tree_; }
-    [[nodiscard]] cache_shelf<Cache>& shelf() noexcept { return shelf_; }
-    [[nodiscard]] const cache_shelf<Cache>& shelf() const noexcept { return shelf_; }
-    [[nodiscard]] mapped_ahead<Cache>& ahead() noexcept { return ahead_; }
-    [[nodiscard]] const mapped_ahead<Cache>& ahead() const noexcept { return ahead_; }
-    [[nodiscard]] manager_counters& counters() noexcept { return counters_; }
-    [[nodiscard]] const manager_counters& counters() const noexcept { return counters_; }
-
-    /// Keys and values of so many tokens.
-    [[nodiscard]] bytes rows_of(std::size_t tokens) const noexcept {
-        const layer_shape& layer = shape_.layer;
-        return bytes{shape_.layers * layer.kv_heads * (layer.key_width + layer.value_width) *
-                     sizeof(typename Cache::value_type) * tokens};
-    }
-    /// What a cache that has `ready` tokens mapped needs for `tokens`: exact where all heads of a layer are
-    /// in one tensor and nothing was evicted, otherwise about that.
-    [[nodiscard]] bytes estimate(std::size_t ready, std::size_t tokens) const noexcept {
-        const layer_shape& layer = shape_.layer;
-        const auto more = [&](std::size_t width) {
-            const bytes row{layer.kv_heads * width * sizeof(typename Cache::value_type)};
-            return pages_for(row * tokens, pool_->chunk_size()) - pages_for(row * ready, pool_->chunk_size());
-        };
-        if (tokens <= ready)
-            return bytes{0};
-        return (more(layer.key_width) + more(layer.value_width)) * pool_->chunk_size() * shape_.layers;
-    }
-    /// What can be mapped without giving anything back.
-    [[nodiscard]] bytes available() const noexcept {
-        const auto now = pool_->stats();
-        if (now.limit == bytes{0})
-            return bytes{std::numeric_limits<std::size_t>::max()};
-        return now.limit > now.in_use ? now.limit - now.in_use : bytes{0};
-    }
-
-    // ---- caches ----
-
-    /// A cache without rows for a sequence that will have about `wanted` bytes of its own, in use: a blank
-    /// one where there is one that suits. Before pages would have to be unmapped for it, the prefix used
-    /// longest ago leaves its pages to it.
-    [[nodiscard]] result<entry*> take(salt_id salt, bytes wanted) noexcept {
-        while (wanted > available() && take_prefix_over(salt, wanted))
-            continue;
-        entry* found = shelf_.best_blank(salt, wanted);
-        if (found != nullptr && found->salt != salt) { // the owner of a cache is for life
-            destroy(*found);
-            found = nullptr;
-        }
-        if (found == nullptr) {
-            auto made = make(salt);
-            if (!made)
-                return made;
-            found = *made;
-        }
-        take(*found);
-        return found;
-    }
-    /// A cache that was blank or held, in use as it is.
-    void take(entry& one) noexcept {
-        ahead_.exclude(one);
-        shelf_.move(one, cache_use::running);
-    }
-    /// A cache that was made elsewhere, in use.
-    [[nodiscard]] result<entry*> take(Cache&& made, salt_id salt) noexcept {
-        auto added = add(std::move(made), salt);
-        if (added)
-            shelf_.move(**added, cache_use::running);
-        return added;
-    }
-    /// No sequence runs on it any more. What the tree has of it stays, the rest is forgotten.
-    void set_aside(entry& one) noexcept {
-        ahead_.exclude(one);
-        if (one.recorded == 0) {
-            make_blank(one);
-            return drop_spares();
-        }
-        one.cache.truncate(one.recorded);
-        if (!options_.releases_lazily)
-            static_cast<void>(one.cache.try_trim(one.recorded)); // what stays mapped is counted
-        shelf_.move(one, cache_use::held);
-        ahead_.open();
-    }
-    /// The tree has no more of it than so many tokens.
-    void forget_recorded(entry& one, std::size_t left) noexcept {
-        one.recorded = left;
-        if (one.use != cache_use::held)
-            return;
-        ahead_.exclude(one);
-        if (left == 0)
-            return make_blank(one);
-        one.cache.truncate(left);
-        shelf_.recount(one);
-    }
-
-    // ---- memory is short ----
+        : base{pool, shape, options}, reclaim_{reclaim} {}
 
     /// Runs `work`, which needs about `wanted` bytes; where memory is short, gives something back and tries
     /// again, unless all that there is would not do. `sequences` says how much those have that may be
@@ -143,7 +41,7 @@ class manager_memory {
             const status outcome = work();
             if (!is_shortage(outcome.code()))
                 return outcome;
-        } else if (wanted > available() + shelf_.blank() + shelf_.held() &&
+        } else if (wanted > available() + shelf().blank() + shelf().held() &&
                    wanted > could_be_had(sequences)) {
             return error{errc::limit_exceeded, verb::acquire, 0, wanted};
         }
@@ -179,7 +77,7 @@ class manager_memory {
     /// Pages that running sequences have mapped ahead. O(tensors of running sequences).
     [[nodiscard]] bytes mapped_ahead_of_need() noexcept {
         bytes sum{0};
-        for (entry& one : shelf_.of(cache_use::running)) {
+        for (entry& one : shelf().of(cache_use::running)) {
             const cache_figures now = one.cache.figures();
             sum += now.mapped - std::min(now.mapped, now.used + now.part_pages);
         }
@@ -213,187 +111,48 @@ class manager_memory {
     [[nodiscard]] status resize_limit(bytes limit) noexcept {
         close_ahead();
         reclaim_state state;
-        status outcome = pool_->resize_limit(limit);
+        status outcome = pool().resize_limit(limit);
         while (outcome.code() == errc::limit_exceeded && give_back(state, [] { return false; }))
-            outcome = pool_->resize_limit(limit);
-        ahead_.open();
+            outcome = pool().resize_limit(limit);
+        ahead().open();
         return outcome;
     }
 
-    // ---- figures ----
-
-    /// From any thread.
-    [[nodiscard]] manager_stats stats() const noexcept {
-        const auto pool = pool_->stats();
-        manager_stats now;
-        now.running = counters_.running.get();
-        now.preempted = counters_.preempted.get();
-        now.tokens = counters_.tokens.get();
-        now.reserved = bytes{counters_.reserved.get()};
-        now.physical = pool.in_use;
-        now.shared = pool.chunk_size * pool.aliases;
-        now.mapped = now.physical + now.shared;
-        now.recorded = shelf_.held();
-        now.lazily_held = shelf_.held() + shelf_.blank();
-        now.own = rows_of(now.tokens);
-        const bytes in_use = now.mapped > now.lazily_held ? now.mapped - now.lazily_held : bytes{0};
-        now.waste = in_use > now.own ? in_use - now.own : bytes{0};
-        now.swapped = bytes{counters_.swapped.get()};
-        now.prompt_tokens = counters_.prompt_tokens.get();
-        now.matched_tokens = counters_.matched_tokens.get();
-        now.adopted_tokens = counters_.adopted_tokens.get();
-        now.preemptions = counters_.preemptions.get();
-        now.look_ahead_failures = ahead_.failures();
-        for (std::size_t index = 0; index < now.verbs.size(); ++index) {
-            const verb_counters& one = counters_.verbs[index];
-            now.verbs[index] = {one.calls.get(), one.failures.get(), one.nanoseconds.get()};
-        }
-        return now;
-    }
-
-    /// Pages that no running sequence has a part in. O(pages lazily held).
-    [[nodiscard]] bytes reclaimable() noexcept {
-        bytes sum{0};
-        for (const cache_use use : {cache_use::held, cache_use::blank}) {
-            for (entry& one : shelf_.of(use))
-                sum += one.mapped - std::min(one.mapped, one.cache.shared_bytes());
-        }
-        return sum;
-    }
-
-    /// Nothing may be mapped ahead meanwhile. O(everything).
-    [[nodiscard]] bool verify() const noexcept {
-        bool sound = tree_.verify() && pool_->verify();
-        std::size_t recorded = 0;
-        for (const cache_use use : {cache_use::running, cache_use::held, cache_use::blank}) {
-            for (const entry& one : shelf_.of(use)) {
-                recorded += one.recorded > 0 ? 1 : 0;
-                sound = sound && one.use == use && one.cache.verify() && one.recorded <= one.cache.tokens();
-                sound = sound && (use != cache_use::held || one.cache.tokens() == one.recorded);
-                sound = sound && (use != cache_use::blank || one.cache.tokens() == 0);
-                sound = sound && (use != cache_use::held || one.recorded > 0);
-            }
-        }
-        return sound && recorded == tree_.figures().holders;
-    }
-
   private:
-    [[nodiscard]] result<entry*> make(salt_id salt) noexcept {
-        auto own = options_.cache;
-        own.owner = owner_id{static_cast<std::uint64_t>(salt)};
-        auto made = Cache::try_create(*pool_, shape_, own);
-        if (!made)
-            return made.status();
-        return add(*std::move(made), salt);
-    }
-    [[nodiscard]] result<entry*> add(Cache&& made, salt_id salt) noexcept {
-        entry* const fresh = new (std::nothrow) entry{std::move(made)};
-        if (fresh == nullptr)
-            return error{errc::out_of_memory, verb::create, 0, bytes{sizeof(entry)}};
-        fresh->salt = salt;
-        shelf_.add(*fresh);
-        counters_.reserved.add(fresh->cache.figures().reserved.count());
-        return fresh;
-    }
-    void destroy(entry& gone) noexcept {
-        ahead_.exclude(gone);
-        counters_.reserved.subtract(gone.cache.figures().reserved.count());
-        shelf_.destroy(gone);
-    }
-
-    /// Its rows are forgotten. Pages that others share leave, with all behind them; the others stay, to be
-    /// written by whoever takes the cache.
-    void make_blank(entry& one) noexcept {
-        const std::size_t tokens = one.cache.tokens();
-        const bool keeps = options_.releases_lazily && one.cache.shared_bytes() == bytes{0} &&
-                           one.cache.try_make_writable(0, tokens);
-        one.cache.truncate(0);
-        if (!keeps)
-            static_cast<void>(one.cache.try_trim(0));
-        shelf_.move(one, cache_use::blank);
-        ahead_.open();
-    }
-    void drop_spares() noexcept {
-        auto& blanks = shelf_.of(cache_use::blank);
-        std::size_t spare = 0;
-        for (auto at = blanks.begin(); at != blanks.end();) {
-            entry& one = *at++;
-            if (one.mapped == bytes{0} && ++spare > options_.spare_caches)
-                destroy(one);
-        }
-    }
-
-    /// Evicts the prefix used longest ago, so that its cache may be taken as it is. False where that cannot
-    /// help.
-    [[nodiscard]] bool take_prefix_over(salt_id salt, bytes wanted) noexcept {
-        if (!options_.releases_lazily)
-            return false;
-        const entry* const best = shelf_.best_blank(salt, wanted);
-        if (best != nullptr && best->mapped + available() >= wanted)
-            return false;
-        const auto oldest = tree_.least_recent();
-        if (!oldest || oldest->holder->salt != salt)
-            return false;
-        static_cast<void>(evict_prefix());
-        return true;
-    }
-    /// The cache whose prefix was used longest ago, and has it no more; null where there is none that may go.
-    entry* evict_prefix() noexcept {
-        const auto evicted = tree_.evict_least_recent();
-        if (!evicted)
-            return nullptr;
-        forget_recorded(*evicted->holder, evicted->tokens_left);
-        return evicted->holder;
-    }
-
     [[nodiscard]] static constexpr std::uint32_t bit(reclaim_source source) noexcept {
         return 1u << static_cast<unsigned>(source);
     }
     /// What was left to the mapper is done here.
     void close_ahead() noexcept {
-        ahead_.close();
-        while (entry* const left = ahead_.take_unwanted())
-            trim(*left);
-    }
-    /// A cache that nobody uses keeps what is recorded of it.
-    void trim(entry& one) noexcept {
-        static_cast<void>(one.cache.try_trim(one.recorded));
-        shelf_.recount(one);
+        ahead().close();
+        while (entry* const left = ahead().take_unwanted())
+            base::trim(*left);
     }
     /// The same by the mapper: how much that will give back, about.
     [[nodiscard]] bytes leave_to_mapper(entry& one) noexcept {
         const bytes kept = std::min(one.mapped, estimate(0, one.recorded));
         const bytes freed = one.mapped - kept;
-        shelf_.expect(one, kept);
-        ahead_.give_back(one, one.recorded);
+        shelf().expect(one, kept);
+        ahead().give_back(one, one.recorded);
         return freed;
     }
     [[nodiscard]] bytes leave_oldest_blank() noexcept {
-        entry* const oldest = oldest_blank();
+        entry* const oldest = base::oldest_blank();
         return oldest == nullptr ? bytes{0} : leave_to_mapper(*oldest);
     }
     [[nodiscard]] bytes leave_oldest_prefix() noexcept {
-        while (entry* const oldest = evict_prefix()) {
+        while (entry* const oldest = base::evict_prefix()) {
             const bytes freed = oldest->use == cache_use::running ? bytes{0} : leave_to_mapper(*oldest);
             if (freed != bytes{0})
                 return freed;
         }
         return bytes{0};
     }
-    /// With pages; null where there is none.
-    [[nodiscard]] entry* oldest_blank() noexcept {
-        for (entry& one : shelf_.of(cache_use::blank)) {
-            if (one.mapped != bytes{0})
-                return &one;
-        }
-        return nullptr;
-    }
-
     /// At most: shared pages count wherever they are mapped, and a page a tensor is for the estimate.
     template <class Sequences>
     [[nodiscard]] bytes could_be_had(Sequences& sequences) noexcept {
-        const bytes slack = pool_->chunk_size() * (2 * shape_.layers);
-        return available() + shelf_.blank() + shelf_.held() + mapped_ahead_of_need() + slack +
+        const bytes slack = pool().chunk_size() * (2 * base::shape().layers);
+        return available() + shelf().blank() + shelf().held() + mapped_ahead_of_need() + slack +
                (may_preempt() ? sequences.mapped() : bytes{0});
     }
 
@@ -412,37 +171,30 @@ class manager_memory {
     }
     /// Whether anything was unmapped.
     [[nodiscard]] bool trim_running() noexcept {
-        const bytes before = pool_->stats().in_use;
-        for (entry& one : shelf_.of(cache_use::running))
+        const bytes before = pool().stats().in_use;
+        for (entry& one : shelf().of(cache_use::running))
             static_cast<void>(one.cache.try_trim(std::max(one.cache.tokens(), one.needed)));
-        return pool_->stats().in_use < before;
+        return pool().stats().in_use < before;
     }
     [[nodiscard]] bool trim_oldest_blank() noexcept {
-        entry* const oldest = oldest_blank();
+        entry* const oldest = base::oldest_blank();
         if (oldest == nullptr)
             return false;
         const bytes before = oldest->mapped;
-        trim(*oldest);
+        base::trim(*oldest);
         const bool done = oldest->mapped < before;
-        drop_spares();
+        base::drop_spares();
         return done;
     }
     [[nodiscard]] bool trim_oldest_prefix() noexcept {
-        entry* const oldest = evict_prefix();
+        entry* const oldest = base::evict_prefix();
         if (oldest != nullptr && oldest->use != cache_use::running)
-            trim(*oldest);
-        drop_spares();
+            base::trim(*oldest);
+        base::drop_spares();
         return oldest != nullptr;
     }
 
-    pool_type* pool_;
-    model_shape shape_;
-    options_type options_;
     [[no_unique_address]] Reclaim reclaim_;
-    manager_counters counters_;
-    cache_shelf<Cache> shelf_;
-    tree_type tree_;
-    mapped_ahead<Cache> ahead_; ///< last: it is done with the caches before they go
 };
 
 } // namespace vtensor::kv::detail
