@@ -7,6 +7,7 @@
 #include "support/death.hpp"
 #include "support/fault_loop.hpp"
 #include "support/kernel_figures.hpp"
+#include "support/sanitizers.hpp"
 
 #include <vtensor/adaptors/failing.hpp>
 #include <vtensor/backends/host.hpp>
@@ -25,7 +26,8 @@ namespace {
 
 /// 16 rows a page in keys and in values.
 constexpr kv::model_shape model{
-    .layers = 6, .layer = {.kv_heads = 1, .key_width = 64, .value_width = 64, .max_rows = 400}};
+    .layers = any_sanitizer ? 2 : 6,
+    .layer = {.kv_heads = 1, .key_width = 64, .value_width = 64, .max_rows = 400}};
 
 /// A sequence with the first tokens of another, in the cache and in the copies.
 template <class Layer, class Rule = sharing::map_all>
@@ -76,10 +78,10 @@ void shares_and_diverges() {
     }
     CHECK(donor.cache.shared_bytes() == others[0]->cache.shared_bytes());
     if (!copies) {
-        CHECK(writing_faults(&donor.cache.keys(3, 0)(0, 0)));
-        CHECK(writing_faults(&others[1]->cache.values(5, 0)(95, 0)));
+        CHECK(writing_faults(&donor.cache.keys(1, 0)(0, 0)));
+        CHECK(writing_faults(&others[1]->cache.values(model.layers - 1, 0)(95, 0)));
     }
-    CHECK_FALSE(writing_faults(&others[1]->cache.values(5, 0)(96, 0)));
+    CHECK_FALSE(writing_faults(&others[1]->cache.values(model.layers - 1, 0)(96, 0)));
     for (auto& other : others)
         other->append(20);
     donor.append(3);
@@ -304,7 +306,7 @@ TEST_CASE("sequences that cannot share are refused") {
     sequence<layer_type> elsewhere{other_pool, model};
     CHECK(elsewhere.cache.try_share_prefix_of(donor.cache, 5).code() == errc::invalid_argument);
     auto shape = model;
-    shape.layers = 5;
+    shape.layers = 1;
     sequence<layer_type> smaller{pool, shape};
     CHECK(smaller.cache.try_share_prefix_of(donor.cache, 5).code() == errc::invalid_argument);
     REQUIRE(other.cache.try_share_prefix_of(donor.cache, 0));
