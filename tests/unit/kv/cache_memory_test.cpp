@@ -5,12 +5,9 @@
 #include "cache_scene.hpp"
 
 #include "support/kernel_figures.hpp"
-#include "support/sanitizers.hpp"
 
 #include <vtensor/backends/host.hpp>
 
-#include <algorithm>
-#include <chrono>
 #include <type_traits>
 #include <vector>
 
@@ -100,31 +97,4 @@ TEST_CASE("growing in runs keeps neighbouring pages together, and so the number 
     CHECK(in_runs <= 64 * 512 / 64);
     CHECK(page_by_page > 10 * in_runs);
     CHECK(mappings<packed<float16, host_backend>>(64) <= 64 * 512 / 64);
-}
-
-TEST_CASE("a step of 64 sequences of 32 layers takes less than 5 us where memory is mapped") {
-    using cache_type = kv::kv_cache<per_layer<float16, host_backend>>;
-    host_backend memory;
-    layer_pool<host_backend> pool{memory, {.chunk_size = 4_KiB}};
-    const kv::model_shape shape{.layers = 32,
-                                .layer = {.kv_heads = 1, .key_width = 8, .value_width = 8, .max_rows = 300}};
-    std::vector<cache_type> batch;
-    for (int index = 0; index < 64; ++index) {
-        batch.push_back(cache_type::try_create(pool, shape).value());
-        REQUIRE(batch.back().try_prepare(256));
-    }
-    auto best = std::chrono::steady_clock::duration::max(); // of many: others use the machine too
-    for (int step = 0; step < 200; ++step) {
-        const auto start = std::chrono::steady_clock::now();
-        bool all = true;
-        for (cache_type& one : batch)
-            all = one.try_append(1).ok() && all;
-        best = std::min(best, std::chrono::steady_clock::now() - start);
-        REQUIRE(all);
-    }
-    using microseconds = std::chrono::duration<double, std::micro>;
-    INFO(microseconds{best}.count() << " us");
-    if (!any_sanitizer)
-        CHECK(best < std::chrono::microseconds{5});
-    CHECK(batch[63].layer(31).rows(0) == 200);
 }
