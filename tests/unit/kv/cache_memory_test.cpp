@@ -9,7 +9,6 @@
 #include <vtensor/backends/host.hpp>
 
 #include <type_traits>
-#include <vector>
 
 using namespace vtensor;
 using namespace vtensor::testing;
