@@ -28,9 +28,9 @@ class manager_memory : public cache_keeper<Cache> {
     using typename base::options_type;
     using typename base::pool_type;
 
-    manager_memory(pool_type& pool, const model_shape& shape, const options_type& options,
+    manager_memory(pool_type& chunks, const model_shape& model, const options_type& options,
                    const Reclaim& reclaim) noexcept
-        : base{pool, shape, options}, reclaim_{reclaim} {}
+        : base{chunks, model, options}, reclaim_{reclaim} {}
 
     /// Runs `work`, which needs about `wanted` bytes; where memory is short, gives something back and tries
     /// again, unless all that there is would not do. `sequences` says how much those have that may be
