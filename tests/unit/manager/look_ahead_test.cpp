@@ -3,6 +3,8 @@
 // Pages that are mapped by another thread before a step needs them.
 #include "engine.hpp"
 
+#include <vtensor/adaptors/failing.hpp>
+
 #include <atomic>
 #include <thread>
 
@@ -72,6 +74,41 @@ TEST_CASE("At a limit, what nobody uses is given back by the same thread, before
     now.require_same();
     CHECK(now.manager->stats().recorded < pool.chunk_size() * (16 * together));
     CHECK(now.manager->stats().preemptions == 0);
+    CHECK(now.manager->verify());
+}
+
+TEST_CASE("Pages that the thread could not give back are given back later") {
+    using failing_backend = adaptors::failing<host_backend>;
+    using failing_engine = engine<shared_layer<failing_backend>>;
+    host_backend memory;
+    failing_backend backend{memory};
+    mapper thread;
+    const std::size_t together = engine_type::pages_together;
+    failing_engine::pool_type pool{backend, {.limit = 4_KiB * (20 * together)}};
+    auto options = failing_engine::plain();
+    options.thread = &thread;
+    options.tokens_ahead = 2 * a_page;
+    failing_engine now{pool, 2048, options};
+    for (std::uint64_t seed = 10; seed < 14; ++seed) {
+        const auto old = now.create(text(4 * a_page, seed)).value().id;
+        REQUIRE(now.manager->try_record(old));
+        REQUIRE(now.release(old));
+    }
+    const auto one = now.create(text(2 * a_page, 1)).value().id;
+    backend.fail_if([](const adaptors::call& seen) { return seen.what == verb::unmap; },
+                    errc::native_failure);
+    for (int count = 0; count < static_cast<int>(8 * a_page); ++count) {
+        thread.drain();
+        if (!now.extend(one, {count}))
+            break;
+    }
+    thread.drain();
+    CHECK(backend.failures() > 0);
+    backend.disarm();
+    now.require_same();
+    REQUIRE(now.release(one));
+    REQUIRE(now.manager->resize_limit(4_KiB));
+    CHECK(pool.stats().in_use == bytes{0});
     CHECK(now.manager->verify());
 }
 

@@ -73,8 +73,8 @@ class mapped_ahead {
         if (mapper_ == nullptr)
             return;
         std::unique_lock lock{mutex_};
-        unqueue(one);
         changed_.wait(lock, [&] { return busy_ != &one; });
+        unqueue(one);
     }
 
     /// Nothing is mapped ahead or given back, from the end of this call until `open`.
@@ -130,6 +130,11 @@ class mapped_ahead {
             const status outcome = gives ? next.cache.try_trim(goal) : next.cache.try_prepare(goal);
             lock.lock();
             busy_ = nullptr;
+            if (gives && !outcome && !is_queued(next)) { // what it has left is not forgotten
+                unwanted_.push_back(next);
+                changed_.notify_all();
+                return;
+            }
             if (!gives && is_shortage(outcome.code())) {
                 failures_.fetch_add(1, std::memory_order_relaxed);
                 stop();
