@@ -1,26 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "app/generate.hpp"
 
+#include "app/stopwatch.hpp"
 #include "io/input_error.hpp"
 
 #include <algorithm>
-#include <chrono>
 #include <span>
 #include <string>
 
 namespace decoder {
 
 namespace {
-
-class stopwatch {
-  public:
-    [[nodiscard]] double seconds() const {
-        return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
-    }
-
-  private:
-    std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
-};
 
 void require(const vtensor::status& outcome, const std::string& when) {
     if (outcome)

@@ -27,6 +27,10 @@ class host_memory final : public kv_memory {
         eviction.counted = [this] { return backend_.kernel_physical_bytes(); };
         return decoder::make_evicting_cache(backend_, shape, options, std::move(eviction));
     }
+    [[nodiscard]] std::unique_ptr<managed_sequences> make_sequences(const kv_shape& shape,
+                                                                    const kv_options& options) override {
+        return make_managed_sequences(backend_, shape, options);
+    }
     [[nodiscard]] memory_facts facts() override {
         return {backend_.describe(), std::string{backend_.huge_pages().reason}, "kernel",
                 "st_blocks of the memory file", backend_.kernel_physical_bytes()};
@@ -41,6 +45,10 @@ class host_memory final : public kv_memory {
 std::unique_ptr<kv_cache> kv_memory::make_evicting_cache(const kv_shape&, const kv_options&,
                                                          eviction_options&&) {
     refuse("--evict is for --backend host; leave one of them out");
+}
+
+std::unique_ptr<managed_sequences> kv_memory::make_sequences(const kv_shape&, const kv_options&) {
+    refuse("--batch is for --backend host; leave one of them out");
 }
 
 std::unique_ptr<kv_memory> open_memory(memory_kind kind, bool huge_pages) {

@@ -6,6 +6,7 @@
 
 #include "model/evicting_cache.hpp"
 #include "model/kv_cache.hpp"
+#include "model/managed_sequences.hpp"
 
 #include <vtensor/core/units.hpp>
 
@@ -41,6 +42,9 @@ class kv_memory {
     /// The same with an eviction policy. `input_error` where this memory has none.
     [[nodiscard]] virtual std::unique_ptr<kv_cache>
     make_evicting_cache(const kv_shape& shape, const kv_options& options, eviction_options&& eviction);
+    /// Many sequences under a manager. `input_error` where this memory has none.
+    [[nodiscard]] virtual std::unique_ptr<managed_sequences> make_sequences(const kv_shape& shape,
+                                                                            const kv_options& options);
     /// Takes some microseconds; not for a loop.
     [[nodiscard]] virtual memory_facts facts() = 0;
 };

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "app/options.hpp"
 
+#include "app/batch_file.hpp"
 #include "io/file.hpp"
 #include "io/input_error.hpp"
 
@@ -58,6 +59,8 @@ std::string is_not_negative(const std::string& word) {
 /// What CLI11 fills in, before it is checked any further.
 struct words {
     std::string prompt;
+    std::string system;
+    std::string batch;
     std::string memory = "host";
     std::string growth = "exact";
     std::string type = "f16";
@@ -79,8 +82,17 @@ void describe(CLI::App& app, settings& chosen, words& given) {
         ->required()
         ->type_name("DIR");
     app.add_option("--prompt", given.prompt, "The text to continue, or @FILE to read it from a file")
-        ->required()
         ->type_name("TEXT|@FILE");
+    app.add_option("--batch", given.batch,
+                   "In place of --prompt: a file with a prompt a line, all of them continued at once")
+        ->type_name("FILE");
+    app.add_option("--system-prompt", given.system,
+                   "Put in front of the prompt, or of every prompt of the batch")
+        ->type_name("TEXT|@FILE");
+    app.add_option("--parallel-samples", chosen.samples,
+                   "Texts of each prompt of the batch, drawn with the seeds S, S + 1, … (default: 1)")
+        ->check(CLI::Range(std::size_t{1}, std::size_t{4096}))
+        ->type_name("N");
     app.add_option("--max-tokens", given.max_tokens,
                    "Tokens to generate at most (default: 256, or what the context leaves)")
         ->check(CLI::Range(std::size_t{1}, many))
@@ -164,6 +176,25 @@ void check_eviction(const CLI::App& app, settings& chosen, const words& given) {
     static_cast<void>(make_eviction_method(given.evict, chosen.keep)); // refuses what is wrong
 }
 
+void check_batch(const CLI::App& app, const settings& chosen) {
+    const bool has_prompt = app.count("--prompt") != 0;
+    if (app.count("--batch") == 0) {
+        if (!has_prompt)
+            refuse("--prompt is required, or --batch; see --help");
+        if (app.count("--parallel-samples") != 0)
+            refuse("--parallel-samples is for a batch; give --batch as well");
+        return;
+    }
+    if (has_prompt)
+        refuse("--batch brings its own prompts; leave --prompt out");
+    if (chosen.memory != memory_kind::host)
+        refuse("--batch is for --backend host; leave one of them out");
+    if (chosen.evict)
+        refuse("--batch evicts no rows; leave --evict out");
+    if (chosen.cache.growth != kv_growth::exact && chosen.cache.growth != kv_growth::look_ahead)
+        refuse("--batch grows exactly, or ahead of need; give --growth exact or look-ahead");
+}
+
 void check(const CLI::App& app, settings& chosen, const words& given) {
     if (!std::isfinite(chosen.how.temperature) || !std::isfinite(chosen.how.top_p))
         refuse("--temperature and --top-p must be numbers");
@@ -183,7 +214,15 @@ void check(const CLI::App& app, settings& chosen, const words& given) {
     if (app.count("--json") != 0)
         chosen.json = given.json;
     check_eviction(app, chosen, given);
-    chosen.prompt = read_prompt(given.prompt);
+    check_batch(app, chosen);
+    const std::string system = read_prompt(given.system);
+    if (app.count("--batch") == 0) {
+        chosen.prompt = system + read_prompt(given.prompt);
+        return;
+    }
+    chosen.batch = read_batch(given.batch);
+    for (std::string& prompt : *chosen.batch)
+        prompt.insert(0, system);
 }
 
 } // namespace

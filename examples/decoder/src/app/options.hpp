@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The command line. Turns words into checked values; opens no file but the one of `--prompt @FILE`.
+// The command line. Turns words into checked values; opens no file but those that
+// hold prompts.
 #pragma once
 
 #include "app/kv_memory.hpp"
@@ -12,13 +13,16 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace decoder {
 
 /// Everything the user can say.
 struct settings {
     std::filesystem::path model;
-    std::string prompt; ///< the text itself, read from its file where it was @FILE
+    std::string prompt; ///< the text itself, read from its file where it was @FILE; the system prompt first
+    std::optional<std::vector<std::string>> batch; ///< in its place: many, each with the system prompt first
+    std::size_t samples = 1;                       ///< texts of each prompt of the batch
     std::optional<std::size_t> max_tokens;
     sampling how;
     std::size_t threads = 1;

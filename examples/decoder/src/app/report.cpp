@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "app/report.hpp"
 
+#include "app/settings_json.hpp"
+#include "app/table.hpp"
+
 #include <nlohmann/json.hpp>
 
-#include <algorithm>
-#include <array>
-#include <cstdio>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -16,42 +16,6 @@ namespace {
 
 constexpr std::size_t block_tokens = 16;
 
-using row = std::array<std::string, 3>;
-
-double rate(std::size_t tokens, double seconds) {
-    return seconds > 0 ? static_cast<double>(tokens) / seconds : 0;
-}
-
-std::string with_digits(double value, int digits) {
-    std::array<char, 64> text{};
-    std::snprintf(text.data(), text.size(), "%.*f", digits, value);
-    return text.data();
-}
-
-row speed_row(const char* name, std::size_t tokens, double seconds) {
-    const double speed = rate(tokens, seconds);
-    return {name, with_digits(speed, speed < 100 ? 1 : 0) + " tokens/s",
-            std::to_string(tokens) + " tokens in " + with_digits(seconds, 3) + " s"};
-}
-
-std::string render(const std::vector<row>& rows) {
-    std::array<std::size_t, 2> widths{};
-    for (const row& each : rows)
-        for (std::size_t column = 0; column < widths.size(); ++column)
-            widths[column] = std::max(widths[column], each[column].size());
-    std::string table;
-    for (const row& each : rows) {
-        if (each[1].empty()) { // a heading
-            table += each[0] + "\n";
-            continue;
-        }
-        table += each[0] + std::string(widths[0] - each[0].size() + 2, ' ');
-        table += std::string(widths[1] - each[1].size(), ' ') + each[1];
-        table += "  " + each[2] + "\n";
-    }
-    return table;
-}
-
 std::string bytes_before_and_after(const std::optional<vtensor::bytes>& before,
                                    const std::optional<vtensor::bytes>& after) {
     const auto text = [](const std::optional<vtensor::bytes>& one) {
@@ -60,7 +24,7 @@ std::string bytes_before_and_after(const std::optional<vtensor::bytes>& before,
     return text(before) + " → " + text(after);
 }
 
-void add_eviction(const run_report& report, std::vector<row>& rows) {
+void add_eviction(const run_report& report, std::vector<table_row>& rows) {
     const eviction_figures& done = *report.cache.evicted;
     rows.push_back({"eviction", "", ""});
     rows.push_back({"  method", *report.chosen.evict,
@@ -120,7 +84,7 @@ vtensor::bytes paged_bytes(const run_report& report) noexcept {
 std::string to_table(const run_report& report) {
     const kv_figures& cache = report.cache;
     const auto policy = name_of(report.chosen.cache.growth) + " growth, pages of " + to_string(cache.page);
-    std::vector<row> rows{
+    std::vector<table_row> rows{
         speed_row("prefill", report.prompt_tokens, report.result.prefill_seconds),
         speed_row("decode", report.result.decode_steps, report.result.decode_seconds),
         {"KV cache, used", to_string(cache.used),
@@ -154,17 +118,7 @@ std::string to_json(const run_report& report, std::string_view text) {
         {"model", chosen.model.string()},
         {"backend", report.memory.description},
         {"huge_pages", report.memory.huge_pages},
-        {"settings",
-         {{"backend", name_of(chosen.memory)},
-          {"growth", name_of(chosen.cache.growth)},
-          {"page_bytes", report.cache.page.count()},
-          {"kv_limit_bytes", chosen.cache.limit.count()},
-          {"kv_type", name_of(chosen.cache.type)},
-          {"threads", chosen.threads},
-          {"prefill_chunk", chosen.prefill_chunk},
-          {"temperature", chosen.how.temperature},
-          {"top_p", chosen.how.top_p},
-          {"seed", chosen.how.seed}}},
+        {"settings", to_json(chosen, report.cache.page)},
         {"context_tokens", report.context},
         {"weight_bytes", report.weight_bytes},
         {"prompt_tokens", report.prompt_tokens},
