@@ -28,7 +28,8 @@ void add_moment(const memory_moment& at, const std::string& counted_by, std::vec
     rows.push_back({"  physical, " + counted_by, at.kernel ? to_string(*at.kernel) : "unknown",
                     "by the " + counted_by + "'s count"});
     rows.push_back({"  shared", to_string(manager.shared), "that sharing saves"});
-    rows.push_back({"  lazily held", to_string(manager.lazily_held), "of sequences that are over"});
+    rows.push_back(
+        {"  lazily held", to_string(manager.lazily_held), "pages mapped for sequences that are over"});
 }
 
 ordered_json json_of(const memory_moment& at) {
