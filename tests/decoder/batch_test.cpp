@@ -142,7 +142,7 @@ TEST_CASE("A system prompt is computed once and is in memory once") {
 TEST_CASE("Where memory is short sequences wait and give way, and every text is the same") {
     const auto alone = one_by_one(drawn, system_prompt, 11);
     std::size_t preemptions = 0;
-    for (const std::size_t more : {0, 1, 5, 9, 14}) { // pages a tensor
+    for (const std::size_t more : std::vector<std::size_t>{0, 1, 5, 9, 14}) { // pages a tensor
         for (const std::string growth : {"exact", "look-ahead"}) {
             const std::size_t limit = least_limit() + more * 6 * 4096;
             words arguments = drawn;
