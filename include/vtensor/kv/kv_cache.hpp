@@ -5,6 +5,7 @@
 // layers. It knows nothing of other sequences and chooses nothing: a manager does.
 #pragma once
 
+#include <vtensor/core/abilities.hpp>
 #include <vtensor/core/concepts.hpp>
 #include <vtensor/core/error.hpp>
 #include <vtensor/kv/cache_options.hpp>
@@ -297,11 +298,9 @@ class kv_cache {
     [[nodiscard]] status check_saved(bytes size, std::size_t tokens) const noexcept {
         if (layers_.size() == 0 || tokens > shape_.layer.max_rows || size != saved_size(tokens))
             return error{errc::invalid_argument, verb::copy, 0, size};
-        if constexpr (host_visible_backend<backend_type>) {
-            if (layers_.pool().backend().host_visible())
-                return {};
-        }
-        return error{errc::unsupported, verb::copy, 0, size};
+        if (!vtensor::detail::reaches_memory(layers_.pool().backend()))
+            return error{errc::unsupported, verb::copy, 0, size};
+        return {};
     }
     /// Memory for `tokens` tokens: with what is wished for beyond them, or without where memory is short.
     status grow(std::size_t tokens, bool by_owner) noexcept {

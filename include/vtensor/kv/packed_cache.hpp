@@ -5,6 +5,7 @@
 #pragma once
 
 #include <vtensor/attention/problem.hpp>
+#include <vtensor/core/abilities.hpp>
 #include <vtensor/core/concepts.hpp>
 #include <vtensor/kv/detail/shared_tensors.hpp>
 #include <vtensor/kv/layer_cache.hpp>
@@ -43,7 +44,7 @@ class packed_cache
                                                          const packed_room& room = {},
                                                          const Growth& growth = {},
                                                          const tensor_options& options = {}) noexcept {
-        if (!base::is_reached(pool))
+        if (!vtensor::detail::reaches_memory(pool.backend()))
             return error{errc::unsupported, verb::construct, 0, bytes{0}};
         auto parts = base::make_parts(pool, shape, 1, growth, options);
         if (!parts)

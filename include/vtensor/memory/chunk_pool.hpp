@@ -4,6 +4,7 @@
 // never reserves an address and never maps. (The pSet of the vTensor paper, arXiv 2407.15309.)
 #pragma once
 
+#include <vtensor/core/abilities.hpp>
 #include <vtensor/core/concepts.hpp>
 #include <vtensor/memory/chunk_pool_types.hpp>
 #include <vtensor/memory/free_chunks.hpp>
@@ -264,14 +265,9 @@ class chunk_pool {
     static status check(const Backend& backend, const chunk_pool_options& options) noexcept {
         if (options.chunk_size % backend.granularity() != bytes{0})
             return error{errc::misaligned, verb::construct, 0, options.chunk_size};
-        if (options.scrub != scrub_policy::never && !can_scrub(backend))
+        if (options.scrub != scrub_policy::never && !detail::reaches_memory(backend))
             return error{errc::unsupported, verb::construct, 0, bytes{0}};
         return {};
-    }
-    static bool can_scrub(const Backend& backend) noexcept {
-        if constexpr (host_visible_backend<Backend>)
-            return backend.host_visible();
-        return false;
     }
 
     [[nodiscard]] std::size_t created() const noexcept { return used_.size() + free_.size(); }

@@ -10,22 +10,6 @@
 
 namespace vtensor::detail {
 
-/// Whether the CPU may read and write what lies at the backend's addresses.
-template <class Backend>
-[[nodiscard]] bool reaches_memory([[maybe_unused]] const Backend& backend) noexcept {
-    if constexpr (host_visible_backend<Backend>)
-        return backend.host_visible();
-    return false;
-}
-
-/// Whether one chunk may be mapped twice.
-template <class Backend>
-[[nodiscard]] bool can_alias([[maybe_unused]] const Backend& backend) noexcept {
-    if constexpr (aliasing_backend<Backend>)
-        return backend.can_alias();
-    return false;
-}
-
 /// Copies between ranges that do not overlap: queued where `stream` is not null, otherwise done. Without a
 /// stream the CPU must reach them.
 template <class Pool>

@@ -4,6 +4,7 @@
 // one plan or not at all. It decides nothing: which rows move is said by the plan.
 #pragma once
 
+#include <vtensor/core/abilities.hpp>
 #include <vtensor/core/concepts.hpp>
 #include <vtensor/core/defrag_plan.hpp>
 #include <vtensor/memory/page_exchange.hpp>

@@ -4,6 +4,7 @@
 // program, for policies that choose between the two.
 #pragma once
 
+#include <vtensor/core/abilities.hpp>
 #include <vtensor/core/concepts.hpp>
 #include <vtensor/core/defrag_plan.hpp>
 #include <vtensor/memory/page_exchange.hpp>
@@ -142,11 +143,8 @@ class cost_probe {
 template <class Pool>
 [[nodiscard]] result<defrag::costs> measure_costs(Pool& pool, bytes memory,
                                                   const stream_of<Pool>* stream) noexcept {
-    using backend_type = typename Pool::backend_type;
-    bool reachable = stream != nullptr;
-    if constexpr (host_visible_backend<backend_type>)
-        reachable = reachable || pool.backend().host_visible();
-    if (!reachable)
+    const bool is_reached = reaches_memory(pool.backend());
+    if (!is_reached && stream == nullptr)
         return error{errc::unsupported, verb::measure, 0, bytes{0}};
     try {
         for (std::size_t pages =
@@ -160,10 +158,8 @@ template <class Pool>
                 continue;
             if (!grown)
                 return grown.error();
-            if constexpr (host_visible_backend<backend_type>) {
-                if (pool.backend().host_visible())
-                    std::memset(range->start().to_pointer(), 1, (pool.chunk_size() * pages).count());
-            }
+            if (is_reached)
+                std::memset(range->start().to_pointer(), 1, (pool.chunk_size() * pages).count());
             return cost_probe<Pool>{*range, pages, stream}.measure();
         }
     } catch (const std::bad_alloc&) {

@@ -4,6 +4,7 @@
 // copied. It decides nothing: how many pages are mapped is said by the caller.
 #pragma once
 
+#include <vtensor/core/abilities.hpp>
 #include <vtensor/core/concepts.hpp>
 #include <vtensor/memory/copied_bytes.hpp>
 #include <vtensor/memory/page_exchange.hpp>

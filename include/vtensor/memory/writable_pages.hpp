@@ -5,6 +5,7 @@
 // part of a larger operation.
 #pragma once
 
+#include <vtensor/core/abilities.hpp>
 #include <vtensor/core/concepts.hpp>
 #include <vtensor/memory/copied_bytes.hpp>
 #include <vtensor/memory/page_exchange.hpp>

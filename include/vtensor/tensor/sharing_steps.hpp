@@ -4,9 +4,9 @@
 // many that do it together or not at all.
 #pragma once
 
+#include <vtensor/core/abilities.hpp>
 #include <vtensor/core/concepts.hpp>
 #include <vtensor/core/error.hpp>
-#include <vtensor/memory/copied_bytes.hpp>
 #include <vtensor/memory/shared_prefix.hpp>
 #include <vtensor/memory/writable_pages.hpp>
 

@@ -4,9 +4,9 @@
 // on two that move together; on host memory, on a device without memory of its own for the CPU, and on
 // streams. After each failure either nothing has changed or all of it has, the next attempt works, and
 // nothing is leaked.
+#include "support/failing_memory.hpp"
 #include "support/fault_loop.hpp"
 #include "support/proc_maps.hpp"
-#include "support/stream_model.hpp"
 #include "world.hpp"
 
 #include <vtensor/adaptors/failing.hpp>
@@ -18,45 +18,8 @@
 
 using namespace vtensor;
 using namespace vtensor::testing;
-using vtensor::adaptors::failing;
 
 namespace {
-
-/// Host memory, used as such.
-struct on_host {
-    using backend_type = failing<host_backend>;
-
-    host_backend host;
-    backend_type backend{host};
-
-    template <class Group>
-    status defragment(Group& group, std::size_t number) {
-        return group.try_defragment(numbered_policy{number});
-    }
-    void finish() {}
-    void check_sound() {}
-};
-
-/// Host memory behind streams: copies are queued, pages retire.
-struct on_stream {
-    using device_type = stream_model<host_backend>;
-    using backend_type = failing<device_type>;
-
-    host_backend host;
-    device_type device{host};
-    backend_type backend{device};
-    model_stream stream = device.make_stream();
-
-    template <class Group>
-    status defragment(Group& group, std::size_t number) {
-        return group.try_defragment(numbered_policy{number}, stream);
-    }
-    void finish() { device.run_all(); }
-    void check_sound() {
-        for (const std::string& violation : device.violations())
-            FAIL_CHECK(violation);
-    }
-};
 
 /// Of 75 rows 20, on blocks of 16 rows: two are dead, one is full, the last ends early.
 std::vector<slot_type> scattered() {
@@ -144,7 +107,8 @@ std::size_t loop(std::vector<slot_type> kept, std::size_t number, errc code, fau
     status last;
     const auto run = [&] {
         tensor_group both{*faulty.keys, *faulty.values};
-        last = faulty.place.defragment(both, number);
+        last = faulty.place.behind(
+            [&](const auto&... stream) { return both.try_defragment(numbered_policy{number}, stream...); });
         faulty.place.finish();
         return last.ok();
     };

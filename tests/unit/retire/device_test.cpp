@@ -2,14 +2,10 @@
 //
 // Retiring pages over the device backends on simulated drivers, which are as strict about work in flight as a
 // test can be: on streams of the program's own, with work held up, and with each driver call failing.
-#include <conformance/device_fixtures.hpp>
 #include <support/catch.hpp>
 #include <support/fault_loop.hpp>
-#include <support/simulated_driver/cuda.hpp>
-#include <support/simulated_driver/hip.hpp>
+#include <support/simulated_streams.hpp>
 
-#include <vtensor/backends/cuda.hpp>
-#include <vtensor/backends/hip.hpp>
 #include <vtensor/virtual_tensor.hpp>
 
 #include <cstddef>
@@ -19,74 +15,25 @@
 namespace vtensor::testing {
 namespace {
 
-struct cuda_device {
-    using machine_type = simulated_cuda;
-    using backend_type = cuda_backend;
-    using options_type = cuda_options;
-    using driver_type = cuda_driver;
-    static auto create(const cuda_driver& driver, CUstream_st*& stream) {
-        return driver.stream_create(&stream, cuda::abi::stream_flags::non_blocking);
-    }
-    static auto enter(const cuda_driver& driver) {
-        CUctx_st* context = nullptr;
-        return driver.device_primary_ctx_retain(&context, 0) + driver.ctx_push_current(context);
-    }
-    static auto leave(const cuda_driver& driver) {
-        CUctx_st* context = nullptr;
-        return driver.ctx_pop_current(&context) + driver.device_primary_ctx_release(0);
-    }
-};
-struct hip_device {
-    using machine_type = simulated_hip;
-    using backend_type = hip_backend;
-    using options_type = hip_options;
-    using driver_type = hip_driver;
-    static auto create(const hip_driver& driver, ihipStream_t*& stream) {
-        return driver.stream_create_with_flags(&stream, 1);
-    }
-    static int enter(const hip_driver& driver) { return driver.set_device(0); }
-    static int leave(const hip_driver&) { return 0; }
-};
 using devices = std::tuple<cuda_device, hip_device>;
 
-/// A machine, a pool and two streams of the program.
+/// The machine must not have been made to wait.
 template <class Device>
-struct device_scene : conformance::clean_machine<typename Device::machine_type> {
-    using base = conformance::clean_machine<typename Device::machine_type>;
-    using backend_type = typename Device::backend_type;
-    using stream_type = typename backend_type::stream_type;
-    using tensor_type = virtual_tensor<std::byte, backend_type>;
+struct device_scene : device_world<Device> {
+    using base = device_world<Device>;
+    using typename base::stream_type;
+    using tensor_type = virtual_tensor<std::byte, typename base::backend_type>;
     using base::machine;
     static constexpr bytes page = 2_MiB;
 
-    device_scene() : base{simulated::machine_options{}} {
-        REQUIRE(driver.init(0) == 0);
-        REQUIRE(Device::enter(driver) == 0);
-        REQUIRE(Device::create(driver, first) == 0);
-        REQUIRE(Device::create(driver, second) == 0);
-    }
-    ~device_scene() {
-        CHECK(machine.calls(simulated::entry::stream_synchronize) == synchronised);
-        CHECK(driver.stream_destroy(first) == 0);
-        CHECK(driver.stream_destroy(second) == 0);
-        CHECK(Device::leave(driver) == 0);
-    }
+    ~device_scene() { CHECK(machine.calls(simulated::entry::stream_synchronize) == synchronised); }
 
     /// Holds the stream up with a kernel on it that reads these pages.
     void read(stream_type stream, const tensor_type& tensor, std::size_t from, std::size_t to) {
-        machine.stall(stream);
-        const address where = address{tensor.data()} + page * from;
-        REQUIRE(machine.launch(stream, {{where.value(), (page * (to - from)).count()}}, {}) == 0);
+        base::read(stream, address{tensor.data()} + page * from, page * (to - from));
     }
-    [[nodiscard]] std::size_t mapped(address where) {
-        return machine.mapped_bytes(where.to_pointer(), (page * 12).count()) / page.count();
-    }
+    [[nodiscard]] std::size_t mapped(address where) { return base::mapped(where, page * 12) / page; }
 
-    typename Device::driver_type driver = machine.driver();
-    stream_type first{};
-    stream_type second{};
-    std::optional<backend_type> memory{typename Device::options_type{.driver = machine.driver()}};
-    std::optional<chunk_pool<backend_type>> pool{std::in_place, *memory};
     std::size_t synchronised = machine.calls(simulated::entry::stream_synchronize); ///< by the self-test
 };
 

@@ -3,10 +3,10 @@
 // Sharing and copy-on-write with their backend calls failing, one after another, on host memory and behind
 // streams: after each failure nothing has changed in either tensor, the next attempt works, and nothing is
 // leaked.
+#include "support/failing_memory.hpp"
 #include "support/fault_loop.hpp"
 #include "support/proc_maps.hpp"
 #include "support/sanitizers.hpp"
-#include "support/stream_model.hpp"
 #include "unit/defrag/world.hpp"
 
 #include <vtensor/adaptors/failing.hpp>
@@ -18,45 +18,8 @@
 
 using namespace vtensor;
 using namespace vtensor::testing;
-using vtensor::adaptors::failing;
 
 namespace {
-
-/// Host memory, used as such.
-struct on_host {
-    using backend_type = failing<host_backend>;
-
-    host_backend host;
-    backend_type backend{host};
-
-    template <class Operation>
-    auto behind(Operation operation) {
-        return operation();
-    }
-    void finish() {}
-    void check_sound() {}
-};
-
-/// Host memory behind streams: copies are queued.
-struct on_stream {
-    using device_type = stream_model<host_backend>;
-    using backend_type = failing<device_type>;
-
-    host_backend host;
-    device_type device{host};
-    backend_type backend{device};
-    model_stream stream = device.make_stream();
-
-    template <class Operation>
-    auto behind(Operation operation) {
-        return operation(stream);
-    }
-    void finish() { device.run_all(); }
-    void check_sound() {
-        for (const std::string& violation : device.violations())
-            FAIL_CHECK(violation);
-    }
-};
 
 constexpr std::size_t all_rows = 75; // of 1,000 bytes: 18 whole pages and a part; of 1,024 the same
 constexpr std::uint32_t written = 3; // the salt of what is written after sharing

@@ -40,7 +40,6 @@ class mapped_ahead {
         unwanted_.clear();
     }
 
-    [[nodiscard]] bool is_on() const noexcept { return mapper_ != nullptr; }
     /// Whether asking has any sense now.
     [[nodiscard]] bool is_open() const noexcept {
         return mapper_ != nullptr && !stopped_.load(std::memory_order_relaxed);

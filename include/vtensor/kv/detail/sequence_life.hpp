@@ -4,6 +4,7 @@
 // sequence as it was. The memory that it takes is found by manager_memory.hpp.
 #pragma once
 
+#include <vtensor/core/abilities.hpp>
 #include <vtensor/core/concepts.hpp>
 #include <vtensor/kv/detail/manager_memory.hpp>
 #include <vtensor/kv/detail/sequence_table.hpp>
@@ -174,10 +175,11 @@ class sequence_life {
     /// As `leave`, and the policy says whether its rows are kept.
     void preempt(sequence_type& one) noexcept {
         memory_.ahead().exclude(*one.entry);
-        const preemption_state now{.tokens = one.tokens.size(),
-                                   .recorded = one.entry->recorded,
-                                   .rows = memory_.rows_of(one.tokens.size()),
-                                   .can_be_copied = one.is_whole && is_reached()};
+        const preemption_state now{
+            .tokens = one.tokens.size(),
+            .recorded = one.entry->recorded,
+            .rows = memory_.rows_of(one.tokens.size()),
+            .can_be_copied = one.is_whole && vtensor::detail::reaches_memory(memory_.pool().backend())};
         if (preemption_.keeps_rows(now))
             keep_rows(one);
         leave(one);
@@ -279,12 +281,6 @@ class sequence_life {
         counters().adopted_tokens.add(adopted);
     }
 
-    [[nodiscard]] bool is_reached() const noexcept {
-        using backend_type = typename pool_type::backend_type;
-        if constexpr (host_visible_backend<backend_type>)
-            return memory_.pool().backend().host_visible();
-        return false;
-    }
     /// Where there is no memory for them they are forgotten.
     void keep_rows(sequence_type& one) noexcept {
         Cache& cache = one.entry->cache;

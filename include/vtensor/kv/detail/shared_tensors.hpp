@@ -5,6 +5,7 @@
 #pragma once
 
 #include <vtensor/attention/problem.hpp>
+#include <vtensor/core/abilities.hpp>
 #include <vtensor/core/concepts.hpp>
 #include <vtensor/kv/detail/column.hpp>
 #include <vtensor/kv/detail/growing.hpp>
@@ -141,7 +142,12 @@ class shared_tensors {
         auto slots = head_slots::create(shape.kv_heads);
         if (!slots)
             return slots.error();
-        return parts{&pool, shape, *std::move(keys), *std::move(values), *std::move(slots), is_reached(pool)};
+        return parts{&pool,
+                     shape,
+                     *std::move(keys),
+                     *std::move(values),
+                     *std::move(slots),
+                     vtensor::detail::reaches_memory(pool.backend())};
     }
     explicit shared_tensors(parts&& made) noexcept
         : pool_{made.pool},
@@ -154,12 +160,6 @@ class shared_tensors {
     shared_tensors& operator=(shared_tensors&&) noexcept = default;
     ~shared_tensors() = default;
 
-    /// Whether the CPU reaches the rows.
-    [[nodiscard]] static bool is_reached(const pool_type& pool) noexcept {
-        if constexpr (host_visible_backend<Backend>)
-            return pool.backend().host_visible();
-        return false;
-    }
     /// Of one head: a key and a value.
     [[nodiscard]] bytes row_bytes() const noexcept {
         return bytes{(shape_.key_width + shape_.value_width) * sizeof(T)};
