@@ -3,7 +3,7 @@
 //
 // A tensor of 64 MiB on host memory keeps 20 % of its rows: at random, in clusters of 64, or the last ones.
 // "time" is one call of try_defragment until every page of the rows that stay has been read again, because a
-// page that was mapped anew is met with a fault; the ratio of "hybrid" is its time divided by that of the
+// page that was mapped anew is met with a fault; the ratio of "hybrid" is its median divided by that of the
 // quickest other policy that gave back as many pages. "moving" is the bandwidth of compaction, bytes copied
 // (read once, written once) by the time of the call, planning and book-keeping included, on a tensor whose
 // growth policy keeps its pages, so that none is unmapped; "unmapping" is what giving them back takes then.
@@ -33,7 +33,7 @@ using namespace vtensor;
 namespace {
 
 constexpr bytes tensor_size = 64_MiB;
-constexpr std::size_t repeats = 9;
+constexpr std::size_t repeats = 12;
 
 /// Gives pages back, or for the time of a measurement keeps them.
 struct growth_by_wish {
@@ -96,12 +96,11 @@ struct scene {
     std::vector<std::byte> other;
     defrag::plan plan; ///< used again, as a caller does
 
-    /// All rows are there and were written, and lie in no cache. Chunks that changed places go back to the
-    /// backend first: no policy begins with neighbours that another one has parted.
+    /// All rows are there and were written, and lie in no cache. The chunks are new: no policy begins with
+    /// neighbours that another one has parted.
     void fill(int value) {
         tensor.resize(0);
-        if (!plan.blocks.empty())
-            throw_if_failed(pool.trim());
+        throw_if_failed(pool.trim());
         tensor.resize(tensor.max_rows());
         std::memset(tensor.data(), value, tensor_size.count());
         std::memset(other.data(), value, other.size());
@@ -203,7 +202,6 @@ void measure(bench::report& report, bytes page, bytes row, pattern way) {
     std::vector<double> share_alone;
     std::vector<double> reading;
     std::vector<double> share_read;
-    std::vector<double> beside;
     for (std::size_t round = 0; round <= repeats; ++round) {
         if (round == 1) { // the first round only warms up
             found = {};
@@ -219,21 +217,31 @@ void measure(bench::report& report, bytes page, bytes row, pattern way) {
         plain.push_back(now.copy((now.tensor.row_bytes() * now.plan.rows_copied()).count()));
         rows_alone.push_back(now.move_rows());
         reading.push_back(now.read_rows());
-        now.run(defrag::compact{}, found[0]);
-        now.run(defrag::swap_with_last{}, found[1]);
-        now.run(defrag::remap{}, found[2]);
-        now.run(hybrid, found[3]);
+        for (std::size_t turn = 0; turn < found.size(); ++turn) { // each comes first as often as last
+            switch ((round + turn) % found.size()) {
+            case 0:
+                now.run(defrag::compact{}, found[0]);
+                break;
+            case 1:
+                now.run(defrag::swap_with_last{}, found[1]);
+                break;
+            case 2:
+                now.run(defrag::remap{}, found[2]);
+                break;
+            default:
+                now.run(hybrid, found[3]);
+            }
+        }
     }
     for (std::size_t round = 0; round < repeats; ++round) {
         share.push_back(found[0].copied / moving[round] / plain[round]);
         share_alone.push_back(found[0].copied / rows_alone[round] / plain[round]);
         share_read.push_back(found[0].copied / reading[round] / plain[round]);
-        double best = found[0].whole[round];
-        for (const std::size_t other : {1u, 2u}) {
-            if (found[other].mapped <= found[3].mapped)
-                best = std::min(best, found[other].whole[round]);
-        }
-        beside.push_back(found[3].whole[round] / best);
+    }
+    double best = found[0].median();
+    for (const std::size_t other : {1u, 2u}) {
+        if (found[other].mapped <= found[3].mapped)
+            best = std::min(best, found[other].median());
     }
 
     const std::string name = std::string{pattern_names[static_cast<std::size_t>(way)]} + ", rows " +
@@ -264,13 +272,12 @@ void measure(bench::report& report, bytes page, bytes row, pattern way) {
     constexpr std::array<const char*, 4> policies{"compact", "swap_with_last", "remap", "hybrid"};
     for (std::size_t index = 0; index < policies.size(); ++index) {
         const figures& one = found[index];
-        const bench::samples ratios{beside};
         report.add({.name = name,
                     .metric = std::string{"time "} + policies[index],
                     .value = one.median() * 1e3,
                     .unit = "ms",
-                    .ratio = index == 3 ? std::optional{ratios.median()} : std::nullopt,
-                    .spread = index == 3 ? ratios.spread() : bench::samples{one.whole}.spread(),
+                    .ratio = index == 3 ? std::optional{one.median() / best} : std::nullopt,
+                    .spread = bench::samples{one.whole}.spread(),
                     .repeats = repeats});
         report.add({.name = name,
                     .metric = std::string{"copied "} + policies[index],

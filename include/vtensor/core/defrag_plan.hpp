@@ -80,7 +80,7 @@ struct costs {
     double copied_byte = 0;
     double copied_run = 0;    ///< for each row move, beside its bytes
     double remapped_page = 0; ///< until the page can be read again
-    double remapped_run = 0;  ///< for each run of neighbouring pages that are mapped anew, beside its pages
+    double remapped_run = 0;  ///< for each run of neighbours that stay neighbours, beside its pages
     double waited = 0;        ///< for a plan that moves pages at all: queued work must be done first
 
     [[nodiscard]] constexpr bool known() const noexcept { return copied_byte > 0 && remapped_page > 0; }

@@ -7,6 +7,7 @@
 #include <vtensor/core/abilities.hpp>
 #include <vtensor/core/concepts.hpp>
 #include <vtensor/core/defrag_plan.hpp>
+#include <vtensor/memory/cold_memory.hpp>
 #include <vtensor/memory/page_exchange.hpp>
 #include <vtensor/memory/retiring_range.hpp>
 #include <vtensor/memory/row_moves.hpp>
@@ -33,7 +34,8 @@ class cost_probe {
 
     static constexpr bytes small_row{256};
     static constexpr int repeats = 7;
-    static constexpr std::uint32_t most_pages = 64;
+    static constexpr int cold_repeats = 3; ///< it takes longer to make memory cold than to copy it
+    static constexpr std::uint32_t most_pages = 1024;
 
     cost_probe(page_range<Pool>& range, std::size_t pages, const stream_type* stream)
         : range_{range}, pages_{pages}, stream_{stream} {}
@@ -48,8 +50,8 @@ class cost_probe {
             moves.push_back({static_cast<slot_type>(rows + 2 * row), static_cast<slot_type>(row), 1});
         const defrag::row_move whole[] = {
             {static_cast<slot_type>(rows), 0, static_cast<std::uint32_t>(rows / 2)}};
-        const auto apart = fastest([&] { return copy(moves); });
-        const auto together = fastest([&] { return copy(whole); });
+        const auto apart = fastest([&] { return copy(moves); }, cold_repeats, [&] { cool(); });
+        const auto together = fastest([&] { return copy(whole); }, cold_repeats, [&] { cool(); });
         // A run of pages changes places, and then every second one: as many runs as pages.
         const auto middle = static_cast<std::uint32_t>(pages_ / 2);
         const std::uint32_t count = std::min(middle, most_pages);
@@ -67,19 +69,22 @@ class cost_probe {
         const double copied = static_cast<double>((small_row * (rows / 2)).count());
         found.copied_byte = *together / copied;
         found.copied_run = std::max(0.0, *apart - *together) / static_cast<double>(moves.size());
-        found.remapped_page = *in_one / static_cast<double>(2 * count);
-        const double remapped = static_cast<double>(2 * scattered.size());
-        found.remapped_run = std::max(0.0, *in_many - remapped * found.remapped_page) / remapped;
+        // Two runs in one case, in the other as many as pages.
+        const double of_one = *in_one / static_cast<double>(2 * count);
+        const double of_many = *in_many / static_cast<double>(2 * scattered.size());
+        found.remapped_run = std::max(0.0, of_many - of_one) * count / std::max(1.0, count - 1.0);
+        found.remapped_page = std::max(of_one / 2, of_one - found.remapped_run / count);
         found.waited = *waited;
         return found;
     }
 
   private:
-    /// The least of several times, in microseconds: what disturbs only adds.
-    template <class Work>
-    [[nodiscard]] static result<double> fastest(Work work) noexcept {
+    /// The least of several times, in microseconds: what disturbs only adds. `before` is not timed.
+    template <class Work, class Before>
+    [[nodiscard]] static result<double> fastest(Work work, int times, Before before) noexcept {
         double least = 0;
-        for (int repeat = 0; repeat < repeats; ++repeat) {
+        for (int repeat = 0; repeat < times; ++repeat) {
+            before();
             const auto start = std::chrono::steady_clock::now();
             if (const status outcome = work(); !outcome)
                 return outcome;
@@ -87,6 +92,16 @@ class cost_probe {
             least = repeat == 0 ? spent.count() : std::min(least, spent.count());
         }
         return std::max(least, 1e-6);
+    }
+    template <class Work>
+    [[nodiscard]] static result<double> fastest(Work work) noexcept {
+        return fastest(work, repeats, [] {});
+    }
+    /// Rows that are to move were seldom used a moment before.
+    void cool() noexcept {
+        const bytes half = range_.page_size() * (pages_ / 2);
+        if (stream_ == nullptr)
+            detail::cool(range_.start().template to_pointer<const std::byte>() + half.count(), half);
     }
 
     [[nodiscard]] status copy(std::span<const defrag::row_move> moves) noexcept {
@@ -170,8 +185,9 @@ template <class Pool>
 } // namespace detail
 
 /// Moves rows and pages of `memory` bytes of the pool's chunks (less where there are fewer, at least four
-/// pages) a few times: a fraction of a second. The chunks are free
-/// again afterwards. `unsupported` where nobody can copy: memory that the CPU does not reach, and no stream.
+/// pages) a few times: a fraction of a second. The chunks are free again afterwards.
+/// What the CPU copies is taken out of its caches first. `unsupported` where
+/// nobody can copy: memory that the CPU does not reach, and no stream.
 template <class Pool>
 [[nodiscard]] result<defrag::costs> try_measure_costs(Pool& pool, bytes memory = bytes{32u << 20}) noexcept {
     return detail::measure_costs(pool, memory, static_cast<const detail::stream_of<Pool>*>(nullptr));

@@ -15,7 +15,7 @@
 
 namespace vtensor::defrag::detail {
 
-/// Blocks whose pages are mapped anew, and the runs of neighbours that they form.
+/// Blocks whose pages are mapped anew, and the runs that they form: neighbours that were neighbours.
 struct changed_blocks {
     std::size_t blocks = 0;
     std::size_t runs = 0;
@@ -28,13 +28,17 @@ struct changed_blocks {
     const std::size_t end = live_end(from);
     const std::size_t blocks = (end + from.block_rows - 1) / from.block_rows;
     std::size_t kept = 0;
+    std::size_t last = blocks; // the block that moved last
     for (std::size_t block = 0; block < blocks; ++block) {
         const std::size_t first = block * from.block_rows;
-        const std::size_t last = std::min(first + from.block_rows, end);
-        if (any_live(from, first, last))
-            changed.blocks += kept++ != block ? 1u : 0u;
+        if (!any_live(from, first, std::min(first + from.block_rows, end)))
+            continue;
+        if (kept++ == block)
+            continue;
+        ++changed.blocks;
+        changed.runs += block != last + 1 ? 1u : 0u;
+        last = block;
     }
-    changed.runs = changed.blocks != 0 ? 1 : 0; // what slides slides from the first dead block on
     changed.rows_after = end - (blocks - kept) * from.block_rows;
     return changed;
 }
@@ -44,6 +48,7 @@ struct changed_blocks {
 /// that ends early.
 class block_swaps {
   public:
+    block_swaps() = default;
     /// O(rows + blocks log blocks). Throws where there is no memory.
     block_swaps(const state& from, std::size_t rows_after) {
         const std::size_t whole = from.rows / from.block_rows;
@@ -58,7 +63,7 @@ class block_swaps {
         for (std::size_t block = first_tail; block < whole; ++block)
             tails_.push_back(static_cast<std::uint32_t>(block));
         std::sort(heads_.begin(), heads_.end(), [this](std::uint32_t one, std::uint32_t other) {
-            return live_[one] != live_[other] ? live_[one] < live_[other] : one < other;
+            return live_[one] != live_[other] ? live_[one] < live_[other] : one > other;
         });
         std::sort(tails_.begin(), tails_.end(), [this](std::uint32_t one, std::uint32_t other) {
             return live_[one] != live_[other] ? live_[one] > live_[other] : one > other;
@@ -93,25 +98,27 @@ class block_swaps {
     /// The blocks that are mapped anew by them. Throws where there is no memory.
     [[nodiscard]] changed_blocks changed(std::size_t count) const {
         std::vector<std::size_t> live = live_;
-        std::vector<std::uint32_t> places;
+        std::vector<block_move> ends; // what comes where
         for (const block_move& move : moves(count)) {
             std::swap(live[move.from], live[move.to]);
-            places.push_back(move.to);
-            places.push_back(move.from);
+            ends.push_back(move);
+            ends.push_back({move.to, move.from, 1});
         }
         // Pages behind the last live row leave with the exchange.
         std::size_t mapped = ends_early_ ? live.size() : rest_end_;
         for (std::size_t block = mapped; block < live.size(); ++block)
             mapped = live[block] != 0 ? block + 1 : mapped;
-        std::sort(places.begin(), places.end());
+        std::sort(ends.begin(), ends.end(),
+                  [](const block_move& one, const block_move& other) { return one.to < other.to; });
         changed_blocks all;
-        std::uint32_t last = 0;
-        for (const std::uint32_t place : places) {
-            if (place >= mapped)
+        const block_move* last = nullptr;
+        for (const block_move& end : ends) {
+            if (end.to >= mapped)
                 break;
-            all.runs += all.blocks == 0 || place != last + 1 ? 1u : 0u;
+            const bool is_next = last != nullptr && end.to == last->to + 1 && end.from == last->from + 1;
+            all.runs += is_next ? 0u : 1u;
             ++all.blocks;
-            last = place;
+            last = &end;
         }
         return all;
     }

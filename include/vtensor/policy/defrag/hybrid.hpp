@@ -12,6 +12,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <limits>
 #include <new>
 #include <span>
 #include <utility>
@@ -27,17 +28,31 @@ struct hybrid {
     costs measured{};
 
     [[nodiscard]] status plan(const state& from, defrag::plan& into) const noexcept {
-        if (const status outcome = swap_with_last{}.plan(from, into);
-            !outcome || !measured.known() || into.rows.empty() || from.block_rows == 0)
+        if (!measured.known() || from.block_rows == 0 || !worth_remapping(from))
+            return swap_with_last{}.plan(from, into);
+        const sliding slides = by_sliding(from);
+        constexpr double about =
+            1.25; // to plan and to carry out two kinds of moves costs more than is counted
+        if (slides.cost <= about * slides.least_else)
+            return remap{}.plan(from, into);
+        const status outcome = swap_with_last{}.plan(from, into);
+        if (!outcome || into.rows.empty())
             return outcome;
         try {
-            choose(from, into);
+            return choose(from, slides, into);
         } catch (const std::bad_alloc&) { // the plan that copies stands
+            return {};
         }
-        return {};
     }
 
   private:
+    /// `remap`, and what the other ways may cost.
+    struct sliding {
+        double cost = never; ///< where it frees the pages that dense rows do
+        double least_else = 0;
+    };
+    static constexpr double never = std::numeric_limits<double>::infinity();
+
     [[nodiscard]] double copying(const state& from, std::size_t rows, std::size_t runs) const noexcept {
         return static_cast<double>(rows) * static_cast<double>(from.row.count()) * measured.copied_byte +
                static_cast<double>(runs) * measured.copied_run;
@@ -48,41 +63,57 @@ struct hybrid {
                static_cast<double>(changed.runs) * measured.remapped_run;
     }
 
-    void choose(const state& from, defrag::plan& into) const {
+    /// Whether a full block is mapped anew sooner than its rows are copied one by one.
+    [[nodiscard]] bool worth_remapping(const state& from) const noexcept {
+        return static_cast<double>(from.block_pages) * measured.remapped_page <
+               copying(from, from.block_rows, from.block_rows);
+    }
+    [[nodiscard]] sliding by_sliding(const state& from) const noexcept {
+        const auto pages = [&](std::size_t rows) {
+            return (rows * from.block_pages + from.block_rows - 1) / from.block_rows;
+        };
+        const std::size_t live = detail::count_live(from, 0, from.rows);
+        const auto changed = detail::changed_by_remap(from);
+        if (changed.blocks == 0 || pages(changed.rows_after) != pages(live))
+            return {};
+        // Each row behind the dense ones is copied at least, or is in a block that is full.
+        const std::size_t behind = detail::count_live(from, live, from.rows);
+        const double full_blocks = static_cast<double>(behind) / static_cast<double>(from.block_rows);
+        const double by_pages =
+            full_blocks * static_cast<double>(from.block_pages) * measured.remapped_page + measured.waited;
+        return {remapping(from, changed), std::min(copying(from, behind, 1), by_pages)};
+    }
+
+    [[nodiscard]] status choose(const state& from, const sliding& slides, defrag::plan& into) const {
         const std::size_t copied = into.rows_copied();
         const double copying_alone = copying(from, copied, into.rows.size());
         const double row_cost = copying_alone / static_cast<double>(copied);
         const double page_cost =
             static_cast<double>(from.block_pages) * measured.remapped_page + measured.remapped_run;
-        if (page_cost >= row_cost * static_cast<double>(from.block_rows))
-            return; // not even a full block is worth it
         double best = copying_alone;
-        detail::block_swaps swaps{from, into.rows_after};
         std::size_t chosen = 0;
-        for (const double block_cost : {page_cost, 2 * page_cost}) { // of a dead block in the head, of others
-            const std::size_t count = swaps.worth_more_than(block_cost / row_cost);
-            if (count == 0 || count == chosen)
-                continue;
-            const std::size_t spared = swaps.rows_spared(count);
-            const double cost = remapping(from, swaps.changed(count)) +
-                                row_cost * static_cast<double>(copied - std::min(copied, spared));
-            if (cost < best) {
-                best = cost;
-                chosen = count;
+        detail::block_swaps swaps;
+        if (page_cost < row_cost * static_cast<double>(from.block_rows)) { // a full block is worth it
+            swaps = detail::block_swaps{from, into.rows_after};
+            for (const double block_cost :
+                 {page_cost, 2 * page_cost}) { // of a dead block in the head, of others
+                const std::size_t count = swaps.worth_more_than(block_cost / row_cost);
+                if (count == 0 || count == chosen)
+                    continue;
+                const std::size_t spared = swaps.rows_spared(count);
+                const double cost = remapping(from, swaps.changed(count)) +
+                                    row_cost * static_cast<double>(copied - std::min(copied, spared));
+                if (cost < best) {
+                    best = cost;
+                    chosen = count;
+                }
             }
         }
-
-        if (const auto slides = detail::changed_by_remap(from); slides.blocks != 0) {
-            const auto pages = [&](std::size_t rows) {
-                return (rows * from.block_pages + from.block_rows - 1) / from.block_rows;
-            };
-            if (pages(slides.rows_after) == pages(into.rows_after) && remapping(from, slides) < best) {
-                static_cast<void>(remap{}.plan(from, into));
-                return;
-            }
-        }
+        if (slides.cost < best)
+            return remap{}.plan(from, into);
         if (chosen != 0)
             swap_blocks(from, swaps.moves(chosen), into);
+        return {};
     }
 
     /// Planned anew on what the positions are after the blocks have changed places.
