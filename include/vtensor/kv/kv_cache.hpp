@@ -60,11 +60,11 @@ class kv_cache {
 
     /// No other thread may be using either.
     kv_cache(kv_cache&& other) noexcept
-        : shape_{other.shape_},
+        : tokens_{other.tokens_.exchange(0)},
+          ready_{other.ready_.exchange(0)},
+          shape_{other.shape_},
           options_{other.options_},
-          layers_{std::move(other.layers_)},
-          tokens_{other.tokens_.exchange(0)},
-          ready_{other.ready_.exchange(0)} {}
+          layers_{std::move(other.layers_)} {}
     kv_cache& operator=(kv_cache&& other) noexcept {
         if (this != &other) {
             shape_ = other.shape_;
@@ -352,11 +352,12 @@ class kv_cache {
         return {};
     }
 
+    // First, side by side: a step of many sequences reads nothing else of their caches.
+    std::atomic<std::size_t> tokens_{0}; ///< written by the owner
+    std::atomic<std::size_t> ready_{0};  ///< never less than `tokens_`
     model_shape shape_;
     options_type options_;
     detail::layer_stack<Layer> layers_;
-    std::atomic<std::size_t> tokens_{0}; ///< written by the owner
-    std::atomic<std::size_t> ready_{0};  ///< never less than `tokens_`
     /// Held while anything but the number of tokens changes: by `try_prepare` on another thread, or by the
     /// owner.
     mutable typename pool_type::mutex_type mutex_;

@@ -92,18 +92,17 @@ class manager {
     /// where one is named twice, `limit_exceeded` where it would be too long.
     [[nodiscard]] status try_extend(std::span<const extension> batch) noexcept {
         detail::timed_call call{steps_.counters(), manager_verb::extend};
-        if (const status outcome = steps_.begin_step(batch.size()); !outcome)
-            return outcome;
+        steps_.begin_step();
         for (const extension& one : batch) {
             auto found = running(one.id, verb::extend);
             if (!found)
                 return found.status();
-            if (!steps_.add_to_step(**found, one.tokens))
+            if (!steps_.add_to_step(**found, one.tokens.size()))
                 return refuse(errc::invalid_argument, verb::extend);
             if (one.tokens.size() > steps_.most_tokens() - (*found)->tokens.size())
                 return refuse(errc::limit_exceeded, verb::extend);
         }
-        if (const status outcome = steps_.extend(); !outcome)
+        if (const status outcome = steps_.extend(batch); !outcome)
             return outcome;
         call.succeeded();
         return {};
@@ -147,7 +146,7 @@ class manager {
         if (!found)
             return found.status();
         sequence& parent = **found;
-        auto added = steps_.add(parent.tokens, parent.options);
+        auto added = steps_.add(parent.tokens.view(), parent.options);
         if (!added)
             return added.status();
         sequence& child = **added;
@@ -196,7 +195,7 @@ class manager {
     /// None for a number that is not known.
     [[nodiscard]] std::span<const token_id> tokens(sequence_id id) const noexcept {
         const sequence* const found = steps_.find(id);
-        return found != nullptr ? std::span<const token_id>{found->tokens} : std::span<const token_id>{};
+        return found != nullptr ? found->tokens.view() : std::span<const token_id>{};
     }
     /// `not_found`.
     [[nodiscard]] result<sequence_state> state(sequence_id id) const noexcept {

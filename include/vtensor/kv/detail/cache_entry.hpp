@@ -24,20 +24,22 @@ enum class cache_use : std::uint8_t {
 struct by_use;
 struct by_goal;
 
+/// Begins with its lists and its goal, in one line of a processor's caches with what a step reads of the
+/// cache.
 template <class Cache>
-struct cache_entry
+struct alignas(64) cache_entry
     : boost::intrusive::list_base_hook<boost::intrusive::tag<by_use>>,
       boost::intrusive::list_base_hook<boost::intrusive::tag<by_goal>,
                                        boost::intrusive::link_mode<boost::intrusive::safe_link>> {
     explicit cache_entry(Cache&& made) noexcept : cache{std::move(made)} {}
 
+    std::size_t goal = 0; ///< tokens to be mapped ahead; guarded by who maps ahead
     Cache cache;
     cache_use use = cache_use::blank;
     salt_id salt{};
     std::size_t recorded = 0; ///< tokens, from the first, that the prefix tree has of it
     std::size_t needed = 0;   ///< tokens that a step under way needs mapped
     bytes mapped{};           ///< while no sequence runs on it
-    std::size_t goal = 0;     ///< tokens to be mapped ahead; guarded by who maps ahead
 };
 
 } // namespace vtensor::kv::detail

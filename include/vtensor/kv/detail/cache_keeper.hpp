@@ -63,6 +63,7 @@ class cache_keeper {
             return bytes{0};
         return (more(layer.key_width) + more(layer.value_width)) * pool_->chunk_size() * shape_.layers;
     }
+    [[nodiscard]] bool is_limited() const noexcept { return pool_->stats().limit != bytes{0}; }
     /// What can be mapped without giving anything back.
     [[nodiscard]] bytes available() const noexcept {
         const auto now = pool_->stats();
@@ -231,11 +232,9 @@ class cache_keeper {
         return add(*std::move(made), salt);
     }
     [[nodiscard]] result<entry*> add(Cache&& made, salt_id salt) noexcept {
-        entry* const fresh = new (std::nothrow) entry{std::move(made)};
+        entry* const fresh = shelf_.add(std::move(made), salt);
         if (fresh == nullptr)
             return error{errc::out_of_memory, verb::create, 0, bytes{sizeof(entry)}};
-        fresh->salt = salt;
-        shelf_.add(*fresh);
         counters_.reserved.add(fresh->cache.figures().reserved.count());
         return fresh;
     }

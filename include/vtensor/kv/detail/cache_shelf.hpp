@@ -12,6 +12,8 @@
 #include <array>
 #include <atomic>
 #include <cstddef>
+#include <memory_resource>
+#include <new>
 #include <utility>
 
 namespace vtensor::kv::detail {
@@ -29,20 +31,27 @@ class cache_shelf {
     cache_shelf& operator=(const cache_shelf&) = delete;
     ~cache_shelf() {
         for (list& one : lists_)
-            one.clear_and_dispose([](entry* gone) { delete gone; });
+            one.clear_and_dispose(dispose());
     }
 
-    /// Takes a new entry, blank.
-    void add(entry& fresh) noexcept {
-        fresh.use = cache_use::blank;
-        of(cache_use::blank).push_back(fresh);
-        account(fresh, fresh.cache.figures().mapped);
+    /// A new entry, blank. Null where there is no memory for it.
+    [[nodiscard]] entry* add(Cache&& made, salt_id salt) noexcept {
+        entry* fresh = nullptr;
+        try {
+            fresh = allocator().template new_object<entry>(std::move(made));
+        } catch (const std::bad_alloc&) {
+            return nullptr;
+        }
+        fresh->salt = salt;
+        of(cache_use::blank).push_back(*fresh);
+        account(*fresh, fresh->cache.figures().mapped);
+        return fresh;
     }
     /// The entry goes, with what it has mapped.
     void destroy(entry& gone) noexcept {
         account(gone, bytes{0});
         list& from = of(gone.use);
-        from.erase_and_dispose(from.iterator_to(gone), [](entry* one) { delete one; });
+        from.erase_and_dispose(from.iterator_to(gone), dispose());
     }
     /// Behind those that came to this use before.
     void move(entry& one, cache_use use) noexcept {
@@ -95,6 +104,12 @@ class cache_shelf {
         one.mapped = mapped;
     }
 
+    [[nodiscard]] std::pmr::polymorphic_allocator<> allocator() noexcept { return &memory_; }
+    [[nodiscard]] auto dispose() noexcept {
+        return [this](entry* gone) { allocator().delete_object(gone); };
+    }
+
+    std::pmr::unsynchronized_pool_resource memory_; ///< entries side by side: a step touches many
     std::array<list, 3> lists_;
     std::atomic<std::size_t> held_{0};
     std::atomic<std::size_t> blank_{0};

@@ -48,23 +48,31 @@ class mapped_ahead {
         return failures_.load(std::memory_order_relaxed);
     }
 
-    /// The cache is to have `tokens` ready; `submit` is to follow.
-    void want(entry& one, std::size_t tokens) noexcept {
-        const std::lock_guard lock{mutex_};
-        one.goal = tokens;
-        if (!is_queued(one) && busy_ != &one)
-            wanted_.push_back(one);
+    /// Whether the mapper is still at what it was asked for.
+    [[nodiscard]] bool is_busy() const noexcept { return asked_.load(std::memory_order_relaxed); }
+
+    /// `which(want)` calls `want(entry, tokens)` for each cache that is to have so many tokens ready; then
+    /// the mapper is woken, once for all of them.
+    template <class Which>
+    void ask(Which which) noexcept {
+        {
+            const std::lock_guard lock{mutex_};
+            which([&](entry& one, std::size_t tokens) {
+                one.goal = tokens;
+                if (!is_queued(one) && busy_ != &one)
+                    wanted_.push_back(one);
+            });
+            asked_.store(true, std::memory_order_relaxed);
+        }
+        if (!mapper_->submit(request_))
+            stop();
     }
-    /// The cache, which nobody uses, is to keep the pages of `tokens` tokens; `submit` is to follow.
+    /// The cache, which nobody uses, is to keep the pages of `tokens` tokens; `ask` is to follow.
     void give_back(entry& one, std::size_t tokens) noexcept {
         const std::lock_guard lock{mutex_};
         one.goal = tokens;
         unqueue(one);
         unwanted_.push_back(one);
-    }
-    void submit() noexcept {
-        if (!mapper_->submit(request_))
-            stop();
     }
 
     /// Nothing is queued or being mapped for the cache afterwards. Waits for one mapping at most.
@@ -132,7 +140,7 @@ class mapped_ahead {
             if (gives && !outcome && !is_queued(next)) { // what it has left is not forgotten
                 unwanted_.push_back(next);
                 changed_.notify_all();
-                return;
+                break;
             }
             if (!gives && is_shortage(outcome.code())) {
                 failures_.fetch_add(1, std::memory_order_relaxed);
@@ -141,6 +149,7 @@ class mapped_ahead {
             }
             changed_.notify_all();
         }
+        asked_.store(false, std::memory_order_relaxed);
     }
 
     mapper* mapper_;
@@ -151,6 +160,7 @@ class mapped_ahead {
     list_type unwanted_;    ///< not running; guarded by `mutex_`
     entry* busy_ = nullptr; ///< guarded by `mutex_`
     std::atomic<bool> stopped_{false};
+    std::atomic<bool> asked_{false};
     std::atomic<std::uint64_t> failures_{0};
 };
 

@@ -129,14 +129,14 @@ class sequence_life {
     [[nodiscard]] status record(sequence_type& one) noexcept {
         auto& tree = memory_.tree();
         entry& own = *one.entry;
-        const auto inserted = tree.insert(one.options.salt, one.tokens, &own);
+        const auto inserted = tree.insert(one.options.salt, one.tokens.view(), &own);
         if (!inserted)
             return inserted.status();
         if (inserted->taken)
             own.recorded = one.tokens.size();
         if (inserted->superseded != nullptr)
             memory_.forget_recorded(*inserted->superseded, 0);
-        const auto lock = tree.lock(tree.match(one.options.salt, one.tokens));
+        const auto lock = tree.lock(tree.match(one.options.salt, one.tokens.view()));
         if (lock) { // otherwise the older one goes on
             unlock(one.lock);
             one.lock = *lock;
@@ -192,7 +192,7 @@ class sequence_life {
         memory_.ahead().exclude(*one.entry);
         one.entry->cache.truncate(tokens);
         counters().tokens.subtract(one.tokens.size() - tokens);
-        one.tokens.resize(tokens);
+        one.tokens.truncate(tokens);
     }
     [[nodiscard]] status make_writable(sequence_type& one, std::size_t first, std::size_t count) noexcept {
         return with_reclaim(one, bytes{0}, [&] { return one.entry->cache.try_make_writable(first, count); });
@@ -244,7 +244,7 @@ class sequence_life {
     [[nodiscard]] result<shared_prefix> find_prefix(const sequence_type& one) noexcept {
         if (!memory_.options().shares_prefixes || !one.rows.empty())
             return shared_prefix{};
-        auto match = memory_.tree().match(one.options.salt, one.tokens);
+        auto match = memory_.tree().match(one.options.salt, one.tokens.view());
         match.tokens = std::min(match.tokens, one.tokens.size() - 1);
         if (match.tokens == 0)
             return shared_prefix{};

@@ -27,55 +27,46 @@ class sequence_steps : public sequence_life<Cache, Reclaim, Preemption> {
   public:
     using base::base;
     using base::counters;
+    using base::find;
     using base::memory;
     using base::most_tokens;
     using typename base::entry;
     using typename base::sequence_type;
 
-    /// `out_of_memory` for the list of its `size` sequences.
-    [[nodiscard]] status begin_step(std::size_t size) noexcept {
+    void begin_step() noexcept {
         base::begin();
-        batch_.clear();
         ++step_;
-        try {
-            batch_.reserve(size);
-        } catch (const std::bad_alloc&) {
-            return error{errc::out_of_memory, verb::extend, 0, bytes{size * sizeof(part)}};
-        }
-        return {};
+        is_ready_ = true;
     }
-    /// False where it is part of the step already.
-    [[nodiscard]] bool add_to_step(sequence_type& one, std::span<const token_id> tokens) noexcept {
+    /// `count` more tokens. False where it is part of the step already.
+    [[nodiscard]] bool add_to_step(sequence_type& one, std::size_t count) noexcept {
         if (std::exchange(one.step, step_) == step_)
             return false;
-        batch_.push_back({&one, tokens}); // there is room
+        is_ready_ = is_ready_ && one.tokens.size() + count <= one.entry->cache.ready();
         return true;
     }
     /// Adds the tokens to all sequences of the step that still run then, or to none.
-    [[nodiscard]] status extend() noexcept {
-        const bool is_ready = std::all_of(batch_.begin(), batch_.end(), [](const part& one) {
-            return one.of->tokens.size() + one.tokens.size() <= one.of->entry->cache.ready();
-        });
-        if (!is_ready) {
-            if (const status outcome = prepare_step(); !outcome)
+    [[nodiscard]] status extend(std::span<const extension> batch) noexcept {
+        if (!is_ready_) {
+            if (const status outcome = prepare_step(batch); !outcome)
                 return outcome;
         }
         const std::size_t half = memory().ahead().is_open() ? memory().options().tokens_ahead / 2 : 0;
         std::size_t added = 0;
         bool is_low = false;
-        for (const part& one : batch_) {
-            if (one.of->state != sequence_state::running)
+        for (const extension& more : batch) {
+            sequence_type& one = *find(more.id);
+            if (one.state != sequence_state::running)
                 continue;
-            Cache& cache = one.of->entry->cache;
-            static_cast<void>(cache.try_append(one.tokens.size())); // is ready
-            one.of->tokens.insert(one.of->tokens.end(), one.tokens.begin(), one.tokens.end());
-            added += one.tokens.size();
-            is_low =
-                is_low || (cache.ready() - one.of->tokens.size() < half && cache.ready() < most_tokens());
+            Cache& cache = one.entry->cache;
+            static_cast<void>(cache.try_append(more.tokens.size())); // is ready
+            one.tokens.add(more.tokens);
+            added += more.tokens.size();
+            is_low = is_low || (cache.ready() - one.tokens.size() < half && cache.ready() < most_tokens());
         }
         counters().tokens.add(added);
-        if (is_low)
-            map_ahead();
+        if (is_low && !memory().ahead().is_busy())
+            map_ahead(batch);
         return {};
     }
 
@@ -83,12 +74,20 @@ class sequence_steps : public sequence_life<Cache, Reclaim, Preemption> {
     /// Of a step: what is added to one sequence.
     struct part {
         sequence_type* of;
-        std::span<const token_id> tokens;
+        std::size_t count; ///< of tokens
     };
     /// Every sequence of the step that still runs has memory for its tokens, or none has changed; what was
     /// mapped for some of them stays mapped ahead. Those that come first are served first; one for which
-    /// nothing is left is preempted itself.
-    [[nodiscard]] status prepare_step() noexcept {
+    /// nothing is left is preempted itself. `out_of_memory` for the list of them.
+    [[nodiscard]] status prepare_step(std::span<const extension> step) noexcept {
+        batch_.clear();
+        try {
+            batch_.reserve(step.size());
+        } catch (const std::bad_alloc&) {
+            return error{errc::out_of_memory, verb::extend, 0, bytes{step.size() * sizeof(part)}};
+        }
+        for (const extension& one : step)
+            batch_.push_back({find(one.id), one.tokens.size()}); // there is room
         std::sort(batch_.begin(), batch_.end(),
                   [](const part& one, const part& other) { return base::comes_behind(*other.of, *one.of); });
         status outcome;
@@ -96,7 +95,7 @@ class sequence_steps : public sequence_life<Cache, Reclaim, Preemption> {
         for (const part& one : batch_) {
             if (one.of->state != sequence_state::running)
                 continue;
-            outcome = prepare(*one.of, one.of->tokens.size() + one.tokens.size());
+            outcome = prepare(*one.of, one.of->tokens.size() + one.count);
             if (is_shortage(outcome.code()) && !is_first && memory().may_preempt()) {
                 base::preempt_for_others(*one.of);
                 outcome = {};
@@ -113,23 +112,29 @@ class sequence_steps : public sequence_life<Cache, Reclaim, Preemption> {
     }
     /// Asks for the pages of the next steps, for all sequences of this one at once, so that the mapper is
     /// woken seldom; and for room for them, where there is none.
-    void map_ahead() noexcept {
-        auto& ahead = memory().ahead();
-        const auto goal = [&](const part& one) {
-            return std::min(one.of->tokens.size() + memory().options().tokens_ahead, most_tokens());
+    void map_ahead(std::span<const extension> step) noexcept {
+        const auto for_each = [&](auto visit) {
+            for (const extension& more : step) {
+                const sequence_type& one = *find(more.id);
+                if (one.state == sequence_state::running)
+                    visit(*one.entry,
+                          std::min(one.tokens.size() + memory().options().tokens_ahead, most_tokens()));
+            }
         };
-        bytes wanted{0};
-        for (const part& one : batch_) {
-            if (one.of->state == sequence_state::running)
-                wanted += memory().estimate(one.of->entry->cache.ready(), goal(one));
+        auto& ahead = memory().ahead();
+        if (memory().is_limited()) {
+            bytes wanted{0};
+            for_each(
+                [&](entry& one, std::size_t goal) { wanted += memory().estimate(one.cache.ready(), goal); });
+            if (!memory().make_room_ahead(wanted))
+                return ahead.stop();
         }
-        if (!memory().make_room_ahead(wanted))
-            return ahead.stop();
-        for (const part& one : batch_) {
-            if (one.of->state == sequence_state::running && goal(one) > one.of->entry->cache.ready())
-                ahead.want(*one.of->entry, goal(one));
-        }
-        ahead.submit();
+        ahead.ask([&](auto want) {
+            for_each([&](entry& one, std::size_t goal) {
+                if (goal > one.cache.ready())
+                    want(one, goal);
+            });
+        });
     }
     [[nodiscard]] status prepare(sequence_type& one, std::size_t tokens) noexcept {
         Cache& cache = one.entry->cache;
@@ -148,8 +153,9 @@ class sequence_steps : public sequence_life<Cache, Reclaim, Preemption> {
         });
     }
 
-    std::vector<part> batch_;
+    std::vector<part> batch_; ///< while memory is found for them
     std::uint64_t step_ = 0;
+    bool is_ready_ = true; ///< all of the step so far have their memory
 };
 
 } // namespace vtensor::kv::detail
