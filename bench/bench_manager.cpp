@@ -3,11 +3,15 @@
 //
 // 64 sequences × 32 layers × (K, V), rows of 256 bytes, pages of 64 KiB from a pool that has them, on the
 // host backend. "extend" is one call of try_extend for one more token of every sequence, in steps of 2 ms,
-// during which a mapper thread maps ahead; against the same with the calling thread mapping what it needs.
-// The sequences begin with different lengths, so that their pages end at different steps. The others are one
-// call each on a sequence of 2,000 tokens: "new" maps all its pages, "adopted" finds the pages of a released
-// sequence, "matched" maps those of a recorded prefix a second time, "continued" takes the cache of the
-// sequence that it continues. Times are wall times of the calling thread.
+// during which a mapper thread maps ahead: one that is woken, or one that looks for requests by itself every
+// 500 us; against the same with the calling thread mapping what it needs. Between the calls the thread
+// sleeps, as it does while a model computes elsewhere, or spins, as one that waits for a device does. "192
+// lines" says what this machine makes of so little after such a pause: one write to each of 192 lines of
+// memory (three a sequence) on as many pages, and nothing else. The sequences begin with different lengths,
+// so that their pages end at different steps. The others are one call each on a sequence of 2,000 tokens:
+// "new" maps all its pages, "adopted" finds the pages of a released sequence, "matched" maps those of a
+// recorded prefix a second time, "continued" takes the cache of the sequence that it continues. Times are
+// wall times of the calling thread.
 #include "support/bench_report.hpp"
 
 #include <vtensor/backends/host.hpp>
@@ -52,8 +56,17 @@ double microseconds(Work work) {
     return std::chrono::duration<double, std::micro>(steady::now() - start).count();
 }
 
+/// The model computes, elsewhere.
+void pause(bool spins) {
+    const auto end = steady::now() + std::chrono::milliseconds{2};
+    if (!spins)
+        std::this_thread::sleep_until(end);
+    while (steady::now() < end)
+        continue;
+}
+
 /// Each step's microseconds on the calling thread.
-std::vector<double> decode(mapper* thread, std::size_t steps) {
+std::vector<double> decode(mapper* thread, bool spins, std::size_t steps) {
     host_backend memory;
     layer_type::pool_type pool{memory, {.chunk_size = page}};
     manager_type::options_type options;
@@ -77,32 +90,60 @@ std::vector<double> decode(mapper* thread, std::size_t steps) {
     std::vector<double> times;
     for (std::size_t step = 0; step < steps; ++step) {
         times.push_back(microseconds([&] { throw_if_failed(manager->try_extend(batch)); }));
-        std::this_thread::sleep_for(std::chrono::milliseconds{2}); // the model computes
+        pause(spins);
         if (step % 250 == 249)
             std::cerr << (thread != nullptr ? "look-ahead" : "synchronous") << ": step " << step + 1 << '\n';
     }
     return times;
 }
 
+/// The same for touching memory alone.
+std::vector<double> touch(bool spins, std::size_t steps) {
+    constexpr std::size_t lines = 3 * sequences;
+    constexpr std::size_t apart = 4096 + 64;
+    std::vector<char> memory(lines * apart);
+    std::vector<double> times;
+    for (std::size_t step = 0; step < steps; ++step) {
+        times.push_back(microseconds([&] {
+            for (std::size_t line = 0; line < lines; ++line)
+                ++memory[line * apart];
+        }));
+        bench::keep(memory[step % memory.size()]);
+        pause(spins);
+    }
+    return times;
+}
+
 void measure_steps(bench::report& report, std::size_t steps) {
-    const auto alone = decode(nullptr, steps);
-    mapper thread;
-    const auto ahead = decode(&thread, steps);
-    for (const auto& [name, share] : {std::pair{"median", 0.5}, {"p99", 0.99}, {"max", 1.0}}) {
-        const double limit = bench::samples{alone}.quantile(share);
-        const double value = bench::samples{ahead}.quantile(share);
-        report.add({.name = "extend 64 x 32 layers, synchronous",
-                    .metric = name,
-                    .value = limit,
-                    .unit = "us",
-                    .repeats = steps});
-        report.add({.name = "extend 64 x 32 layers, look-ahead",
-                    .metric = name,
-                    .value = value,
-                    .unit = "us",
-                    .limit = limit,
-                    .ratio = value / limit,
-                    .repeats = steps});
+    for (const bool spins : {false, true}) {
+        const std::string wait = spins ? ", spinning" : ", sleeping";
+        const bench::samples alone{decode(nullptr, spins, steps)};
+        const auto add = [&](const std::string& name, const std::vector<double>& times) {
+            const bench::samples of{times};
+            for (const auto& [metric, share] : {std::pair{"median", 0.5}, {"p99", 0.99}, {"max", 1.0}})
+                report.add({.name = name + wait,
+                            .metric = metric,
+                            .value = of.quantile(share),
+                            .unit = "us",
+                            .limit = alone.quantile(share),
+                            .ratio = of.quantile(share) / alone.quantile(share),
+                            .repeats = steps});
+        };
+        for (const auto& [metric, share] : {std::pair{"median", 0.5}, {"p99", 0.99}, {"max", 1.0}})
+            report.add({.name = "extend, synchronous" + wait,
+                        .metric = metric,
+                        .value = alone.quantile(share),
+                        .unit = "us",
+                        .repeats = steps});
+        {
+            mapper woken;
+            add("extend, look-ahead, woken", decode(&woken, spins, steps));
+        }
+        {
+            mapper looking{std::chrono::microseconds{500}};
+            add("extend, look-ahead, looking", decode(&looking, spins, steps));
+        }
+        add("192 lines", touch(spins, steps));
     }
 }
 

@@ -220,6 +220,37 @@ TEST_CASE("hybrid swaps a dense block behind for a sparse one before, where that
     CHECK(plan.rows_copied() == 5);
 }
 
+TEST_CASE("hybrid slides pages and copies nothing where no other way could cost much less") {
+    // Eight blocks of four rows: the front is dead to the middle of a block.
+    std::vector<position_type> positions(32, no_position);
+    for (std::uint32_t slot = 18; slot < 32; ++slot)
+        positions[slot] = slot;
+    defrag::plan plan;
+    REQUIRE(defrag::hybrid{costs_of(10, 0, 0)}.plan({positions, 32, 64_B, 4, 1}, plan));
+    CHECK(plan.rows.empty());
+    REQUIRE(plan.blocks.size() == 1);
+    CHECK(plan.blocks[0] == defrag::block_move{4, 0, 4});
+    CHECK(plan.rows_after == 16); // four pages, as fourteen dense rows need
+}
+
+TEST_CASE("hybrid counts a run of pages wherever neighbours do not stay neighbours") {
+    const defrag::costs costs{.copied_byte = 10.0 / 64, .remapped_page = 1, .remapped_run = 50};
+    const auto plan_of_full_blocks = [&](std::vector<std::size_t> blocks) {
+        std::vector<position_type> positions(32, no_position);
+        for (const std::size_t block : blocks) {
+            for (std::size_t slot = 4 * block; slot < 4 * block + 4; ++slot)
+                positions[slot] = static_cast<position_type>(slot);
+        }
+        defrag::plan plan;
+        REQUIRE(defrag::hybrid{costs}.plan({positions, 32, 64_B, 4, 1}, plan));
+        CHECK(plan.rows_after == 8);
+        return plan;
+    };
+    // Eight rows cost 80 to copy; to slide, 52 in one run and 102 in two.
+    CHECK(plan_of_full_blocks({4, 5}).rows.empty());
+    CHECK(plan_of_full_blocks({4, 6}).blocks.empty());
+}
+
 TEST_CASE("apply moves any array by slot") {
     const std::vector<position_type> positions{0, 1, no_position, no_position, 4, 5, 6};
     defrag::plan plan;

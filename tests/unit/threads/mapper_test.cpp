@@ -67,6 +67,29 @@ TEST_CASE("a request runs once on the mapper's thread") {
     CHECK(work.runs == 2);
 }
 
+TEST_CASE("a mapper that nobody wakes looks for requests by itself, and ends at once") {
+    constexpr std::chrono::milliseconds often{1};
+    gated_work running;
+    gated_work queued;
+    {
+        mapper thread{often};
+        thread.drain();
+        for (int times = 1; times <= 3; ++times) {
+            REQUIRE(thread.submit(running.request));
+            thread.drain();
+            CHECK(running.runs == times);
+            CHECK(running.ran_on != std::this_thread::get_id());
+        }
+        REQUIRE(thread.submit(queued.request));
+        thread.cancel(queued.request);
+        thread.drain();
+        CHECK(queued.runs <= 1);
+        CHECK_FALSE(queued.request.is_linked());
+    }
+    mapper seldom{std::chrono::hours{24}}; // its end wakes it all the same
+    REQUIRE(seldom.submit(queued.request));
+}
+
 TEST_CASE("requests run in the order of their submission") {
     std::vector<int> list;
     std::vector<std::unique_ptr<numbered_work>> works;
