@@ -166,6 +166,15 @@ class kv_cache {
         donor.recount();
         return {};
     }
+    /// Of the first `tokens` tokens, how many another cache can be given. Where the CPU does not reach the
+    /// memory, those on whole pages: nobody could copy the rest.
+    [[nodiscard]] std::size_t shareable(std::size_t tokens) const noexcept {
+        const backend_type& backend = pool().backend();
+        if (vtensor::detail::reaches_memory(backend))
+            return tokens;
+        const std::size_t whole = Layer::rows_of_pages(shape_.layer, pool().chunk_size());
+        return whole == 0 || !vtensor::detail::can_alias(backend) ? 0 : tokens - tokens % whole;
+    }
     /// A cache like this one, with all its tokens.
     template <sharing_policy Rule = sharing::map_all>
     [[nodiscard]] result<kv_cache> try_fork(const Rule& rule = {}) noexcept {

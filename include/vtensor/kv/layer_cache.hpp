@@ -29,22 +29,22 @@ namespace vtensor::kv {
 ///   unspecified.
 /// - `remove_last(n)`: takes the n rows that were appended last back from every head; cannot fail.
 /// - `take_back(p)`: forgets the rows at position p and later; cannot fail, and unmaps nothing. Rows that
-/// were
-///   moved behind others leave a dead slot.
+///   were moved behind others leave a dead slot.
 /// - `try_prepare(n)`: memory and book-keeping for n more rows, without adding them; and its steps, for
-/// several
-///   layers together. `try_plan(n)`: book-keeping, and how much memory it takes. `try_map()`: maps that;
-///   meanwhile another thread may read rows and positions, and add rows that were prepared before. Where it
-///   fails, and where another layer failed, `undo_map()` takes back what it mapped; where memory is short,
-///   `drop_surplus()` what the growth policy merely wished for. Not while a page is shared on which the rows
-///   will lie: `try_own(n, steps)` makes those writable first; `must_own(n)` says whether there are any.
+///   several layers together. `try_plan(n)`: book-keeping, and how much memory it takes. `try_map()`: maps
+///   that; meanwhile another thread may read rows and positions, and add rows that were prepared before.
+///   Where it fails, and where another layer failed, `undo_map()` takes back what it mapped; where memory is
+///   short, `drop_surplus()` what the growth policy merely wished for. Not while a page is shared on which
+///   the rows will lie: `try_own(n, steps)` makes those writable first; `must_own(n)` says whether there are
+///   any.
 /// - `add_prepared(n)`: adds as many of the `prepared()` rows. Touches no memory but that of rows that move.
 /// - `prepared()`: how many rows `try_append` cannot fail with, one by one or together. O(heads).
 /// - `try_trim(n)`: unmaps what n more rows would not need. Rows may move.
 /// - `try_share_prefix_of(other, rows, rule, steps)`: the first rows of every head of another layer, or as
-/// many
-///   as it has, become this layer's, which has none. Where another layer fails, `undo_share()`, then
+///   many as it has, become this layer's, which has none. Where another layer fails, `undo_share()`, then
 ///   `steps.undo()`; else `steps.finish()`.
+/// - `rows_of_pages(shape, page)`: the smallest number of rows that fill whole pages, which sharing need not
+///   copy; 0 where no page is ever shared.
 /// - `try_make_writable(first, count, steps)`: the pages of these slots, of every head that has them, may be
 ///   written.
 /// - `try_evict(kept, layer)`: in every head all rows die but those that `kept` has for that layer.
@@ -94,6 +94,8 @@ concept layer_cache = attention::attention_element<typename C::value_type> && st
     noexcept->std::same_as<status>;
     { cache.try_share_prefix_of(cache, number, sharing::map_all{}, steps) }
     noexcept->std::same_as<status>;
+    { C::rows_of_pages(constant.shape(), bytes{}) }
+    noexcept->std::same_as<std::size_t>;
     { cache.undo_share() }
     noexcept->std::same_as<void>;
     { cache.add_prepared(number) }

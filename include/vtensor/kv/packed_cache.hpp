@@ -102,6 +102,7 @@ class packed_cache
     //
     // The rows of several heads are no prefix of a tensor: they are copied, and no page is ever shared.
 
+    [[nodiscard]] static constexpr std::size_t rows_of_pages(const layer_shape&, bytes) noexcept { return 0; }
     [[nodiscard]] static constexpr bool must_own(std::size_t) noexcept { return false; }
     [[nodiscard]] static status try_own(std::size_t, steps_type&) noexcept { return {}; }
     [[nodiscard]] static status try_make_writable(std::size_t, std::size_t, steps_type&) noexcept {

@@ -8,6 +8,7 @@
 #include <vtensor/core/concepts.hpp>
 #include <vtensor/kv/detail/growing.hpp>
 #include <vtensor/kv/detail/tensor_steps.hpp>
+#include <vtensor/kv/detail/whole_pages.hpp>
 #include <vtensor/kv/layer_cache.hpp>
 #include <vtensor/policy/eviction/by_caller.hpp>
 #include <vtensor/policy/sharing.hpp>
@@ -132,6 +133,9 @@ class per_head_cache {
 
     // ---- sharing: see `layer_cache` ----
 
+    [[nodiscard]] static constexpr std::size_t rows_of_pages(const layer_shape& shape, bytes page) noexcept {
+        return detail::rows_of_pages<T>(shape, 1, page);
+    }
     [[nodiscard]] bool must_own(std::size_t count) const noexcept {
         return count > 0 && std::any_of(heads_.begin(), heads_.end(), [&](const head_tensors& head) {
                    const std::size_t rows = head.keys.rows();

@@ -8,6 +8,7 @@
 #include <vtensor/attention/problem.hpp>
 #include <vtensor/core/concepts.hpp>
 #include <vtensor/kv/detail/shared_tensors.hpp>
+#include <vtensor/kv/detail/whole_pages.hpp>
 #include <vtensor/kv/layer_cache.hpp>
 #include <vtensor/policy/sharing.hpp>
 
@@ -64,6 +65,9 @@ class per_layer_cache
 
     // ---- sharing: see `layer_cache` ----
 
+    [[nodiscard]] static constexpr std::size_t rows_of_pages(const layer_shape& shape, bytes page) noexcept {
+        return detail::rows_of_pages<T>(shape, shape.kv_heads, page);
+    }
     [[nodiscard]] bool must_own(std::size_t count) const noexcept {
         return count > 0 && writable_rows() < slots_.longest() + count;
     }

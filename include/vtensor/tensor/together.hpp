@@ -58,7 +58,7 @@ template <class... Part>
 }
 
 /// Rows of the smallest block that is whole pages in every tensor; 0 where there is none to count.
-[[nodiscard]] inline std::size_t common_block(std::size_t one, std::size_t other) noexcept {
+[[nodiscard]] constexpr std::size_t common_block(std::size_t one, std::size_t other) noexcept {
     if (one == 0 || other == 0)
         return 0;
     const std::size_t times = other / std::gcd(one, other);

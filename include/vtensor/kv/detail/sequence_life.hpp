@@ -66,7 +66,7 @@ class sequence_life {
             return prefix.status();
         status outcome;
         entry* at = prefix->donor;
-        const bool in_place = at != nullptr && at->use == cache_use::held && at->recorded == prefix->tokens;
+        const bool in_place = is_in_place(at, prefix->tokens);
         if (in_place) {
             memory_.take(*at);
         } else {
@@ -240,12 +240,18 @@ class sequence_life {
         lock_id lock{};
     };
 
-    /// The longest recorded prefix, locked; none where the rows were kept.
+    /// Whether the sequence continues all that the cache has, and nobody uses it: then it is taken as it is.
+    [[nodiscard]] static bool is_in_place(const entry* donor, std::size_t tokens) noexcept {
+        return donor != nullptr && donor->use == cache_use::held && donor->recorded == tokens;
+    }
+    /// The longest recorded prefix that can be shared, locked; none where the rows were kept.
     [[nodiscard]] result<shared_prefix> find_prefix(const sequence_type& one) noexcept {
         if (!memory_.options().shares_prefixes || !one.rows.empty())
             return shared_prefix{};
         auto match = memory_.tree().match(one.options.salt, one.tokens.view());
         match.tokens = std::min(match.tokens, one.tokens.size() - 1);
+        if (match.tokens > 0 && !is_in_place(match.holder, match.tokens))
+            match.tokens = match.holder->cache.shareable(match.tokens);
         if (match.tokens == 0)
             return shared_prefix{};
         const auto lock = memory_.tree().lock(match);
