@@ -23,13 +23,16 @@ page=docs/results/$name.md
 } >"$page"
 for bench in mapping growth attention_host defrag eviction prefix_tree manager trace; do
     echo "bench_$bench ..."
+    picture=()
+    [ "$bench" != trace ] || picture=(--svg "docs/results/$name-trace.svg")
     {
         echo
         echo "## bench_$bench"
         echo
         echo '```'
-        build/bench/bench/bench_$bench --json "docs/results/$name-$bench.json"
+        build/bench/bench/bench_$bench --json "docs/results/$name-$bench.json" "${picture[@]}"
         echo '```'
+        [ ${#picture[@]} -eq 0 ] || printf '\n![Memory over time, by manager](%s)\n' "$name-trace.svg"
     } >>"$page"
 done
 echo "Written: $page"
