@@ -20,6 +20,7 @@ using decoder_test::check_refused;
 using decoder_test::content_of;
 using decoder_test::decode;
 using decoder_test::finished;
+using decoder_test::line_of;
 using decoder_test::temporary_directory;
 using decoder_test::words;
 using nlohmann::json;
@@ -206,6 +207,24 @@ TEST_CASE("The texts of a batch come in the order of the prompts, then the table
     }
 }
 
+TEST_CASE("A batch from the standard input is the batch of a file with the same lines") {
+    const temporary_directory directory;
+    const std::string file = directory.write("prompts", "one\r\n\ntwo\nthree").string();
+    const auto run_on = [&](const std::string& from, const std::string& in) {
+        return decode({"--model", byte_model().string(), "--batch", from, "--max-tokens", "3",
+                       "--system-prompt", "We "},
+                      {}, in);
+    };
+    const auto texts_of = [](const finished& run) { return run.out.substr(0, run.out.find("\nprefill ")); };
+    const finished of_file = run_on(file, "/dev/null");
+    const finished piped = run_on("-", file);
+    CAPTURE(piped.err);
+    REQUIRE(of_file.code == 0);
+    REQUIRE(piped.code == 0);
+    CHECK_THAT(piped.out, ContainsSubstring("\n[3]\n"));
+    CHECK(texts_of(piped) == texts_of(of_file));
+}
+
 TEST_CASE("A batch that cannot be run is refused with one line and exit code 2") {
     const temporary_directory directory;
     const auto with_batch = [&](const std::string& file, const words& more) {
@@ -217,10 +236,17 @@ TEST_CASE("A batch that cannot be run is refused with one line and exit code 2")
     check_refused(with_batch(directory.path().string(), {}), "not a regular file");
     check_refused(with_batch(directory.write("empty", "").string(), {}), "holds no prompt");
     check_refused(with_batch(directory.write("blank", "\n\r\n\n").string(), {}), "holds no prompt");
+    check_refused(with_batch("-", {}), "the standard input holds no prompt"); // nothing is piped in
+    const finished endless = decode(with_batch("-", {}), {}, "/dev/zero");
+    CHECK(endless.code == 2);
+    CHECK_THAT(line_of(endless), ContainsSubstring("the standard input has more than 67108864 bytes"));
     const std::string good = directory.write("good", "a prompt\nanother").string();
     const std::vector<std::pair<words, std::string>> cases{
         {{"--parallel-samples", "0"}, "--parallel-samples"},
         {{"--parallel-samples", "many"}, "--parallel-samples"},
+        {{"--evict", "snapkv", "--keep", "0.5"}, "leave --evict out"},
+        {{"--layout", "packed"}, "--layout is for a cache that evicts"},
+        {{"--growth", "geometric"}, "look-ahead"},
         {{"--prompt", "one more"}, "leave --prompt out"},
         {{"--backend", "cuda-sim"}, "--batch is for --backend host"},
         {{"--evict", "snapkv"}, "leave --evict out"},

@@ -23,8 +23,9 @@ using words = std::vector<std::string>;
 /// A model of 256 tokens without tokenizer.json: its tokens are bytes.
 inline std::filesystem::path byte_model() { return vectors() / "untied_llama3"; }
 
-inline finished decode(const words& arguments, const std::string& out = {}) {
-    return spawn(VTENSOR_DECODER_PROGRAM, arguments, out);
+inline finished decode(const words& arguments, const std::string& out = {},
+                       const std::string& in = "/dev/null") {
+    return spawn(VTENSOR_DECODER_PROGRAM, arguments, out, in);
 }
 
 inline words with_model(const std::filesystem::path& model, const words& more) {

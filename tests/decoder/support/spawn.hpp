@@ -31,16 +31,16 @@ inline std::string content_of(const std::filesystem::path& file) {
     return {std::istreambuf_iterator<char>{stream}, {}};
 }
 
-/// `out` is where stdout goes; by default into the result.
-inline finished spawn(const std::string& program, std::vector<std::string> words,
-                      const std::string& out = {}) {
+/// `out` is where stdout goes, by default into the result; `in` is where stdin comes from.
+inline finished spawn(const std::string& program, std::vector<std::string> words, const std::string& out = {},
+                      const std::string& in = "/dev/null") {
     const temporary_directory scratch;
     const std::string out_file = out.empty() ? (scratch.path() / "out").string() : out;
     const std::string err_file = (scratch.path() / "err").string();
     constexpr int flags = O_WRONLY | O_CREAT | O_TRUNC;
     posix_spawn_file_actions_t actions;
     posix_spawn_file_actions_init(&actions);
-    posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+    posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, in.c_str(), O_RDONLY, 0);
     posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, out_file.c_str(), flags, 0600);
     posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, err_file.c_str(), flags, 0600);
 

@@ -46,6 +46,15 @@ class batch_run {
         }
     }
 
+    batch_run(const batch_run&) = delete;
+    batch_run& operator=(const batch_run&) = delete;
+    /// A run that was refused half way takes its sequences with it: nobody else knows their numbers.
+    ~batch_run() {
+        for (const job& one : jobs_)
+            if (one.state == job_state::running || one.state == job_state::preempted)
+                static_cast<void>(sequences_.try_release(one.id)); // is known
+    }
+
     batch_outcome operator()() {
         while (left() > 0) {
             const stopwatch prefill_time;
@@ -83,6 +92,8 @@ class batch_run {
         if (!outcome && !vtensor::is_shortage(outcome.code()))
             refuse("the manager of the KV cache failed: " + to_string(outcome.error()) +
                    "; choose other --page-bytes or free memory");
+        if (!outcome)
+            shortage_ = outcome;
         return outcome.ok();
     }
 
@@ -157,8 +168,8 @@ class batch_run {
         if (was_alone || !start(one))
             refuse("the KV cache could not grow to the " +
                    std::to_string(one.prompt->tokens.size() + one.out.tokens.size()) + " tokens of prompt " +
-                   std::to_string(one.prompt - request_.prompts.data() + 1) +
-                   "; raise --kv-limit, lower --max-tokens, or free memory");
+                   std::to_string(one.prompt - request_.prompts.data() + 1) + ": " +
+                   to_string(shortage_.error()) + "; raise --kv-limit, lower --max-tokens, or free memory");
     }
     [[nodiscard]] std::size_t index_of(const job& one) const {
         return static_cast<std::size_t>(&one - jobs_.data());
@@ -247,7 +258,8 @@ class batch_run {
     thread_pool& threads_;
     std::vector<float> logits_;
     std::vector<job> jobs_;
-    bool has_room_ = true; ///< more than when the last sequence was refused
+    bool has_room_ = true;     ///< more than when the last sequence was refused
+    vtensor::status shortage_; ///< the last one
     batch_figures figures_;
 };
 

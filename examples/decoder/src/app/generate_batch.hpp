@@ -58,7 +58,9 @@ struct batch_outcome {
 };
 
 /// The same tokens as `generate` chooses for each sample by itself. Where memory is short, sequences wait, or
-/// are preempted and computed again later; `input_error` where not even one of them can go on.
+/// are preempted and computed again later; `input_error` where not even one of them can go on, or where the
+/// manager fails; whatever is thrown, none of the sequences is left with the manager, which can be used
+/// again.
 [[nodiscard]] batch_outcome generate_batch(llama& model, managed_sequences& sequences,
                                            const batch_request& request, thread_pool& threads);
 

@@ -83,9 +83,11 @@ void describe(CLI::App& app, settings& chosen, words& given) {
         ->type_name("DIR");
     app.add_option("--prompt", given.prompt, "The text to continue, or @FILE to read it from a file")
         ->type_name("TEXT|@FILE");
-    app.add_option("--batch", given.batch,
-                   "In place of --prompt: a file with a prompt a line, all of them continued at once")
-        ->type_name("FILE");
+    app.add_option(
+           "--batch", given.batch,
+           "In place of --prompt: a file with a prompt a line, or - for the standard input; all of them "
+           "are continued at once")
+        ->type_name("FILE|-");
     app.add_option("--system-prompt", given.system,
                    "Put in front of the prompt, or of every prompt of the batch")
         ->type_name("TEXT|@FILE");
