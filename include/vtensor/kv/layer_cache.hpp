@@ -45,6 +45,9 @@ namespace vtensor::kv {
 /// many
 ///   as it has, become this layer's, which has none. Where another layer fails, `undo_share()`, then
 ///   `steps.undo()`; else `steps.finish()`.
+/// - `try_merge_prefix_of(other, rows, steps)`: the first rows of every head, which are equal to those of
+///   another layer, slot by slot, lie on the other's pages as far as they fill pages that can be shared. Else
+///   as above, but that there is nothing to undo beside the steps.
 /// - `try_make_writable(first, count, steps)`: the pages of these slots, of every head that has them, may be
 ///   written.
 /// - `try_evict(kept, layer)`: in every head all rows die but those that `kept` has for that layer.
@@ -93,6 +96,8 @@ concept layer_cache = attention::attention_element<typename C::value_type> && st
     { cache.try_make_writable(number, number, steps) }
     noexcept->std::same_as<status>;
     { cache.try_share_prefix_of(cache, number, sharing::map_all{}, steps) }
+    noexcept->std::same_as<status>;
+    { cache.try_merge_prefix_of(cache, number, steps) }
     noexcept->std::same_as<status>;
     { cache.undo_share() }
     noexcept->std::same_as<void>;
