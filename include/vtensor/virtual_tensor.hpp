@@ -304,6 +304,8 @@ class virtual_tensor : public detail::page_sharing<virtual_tensor<T, Backend, Gr
     template <class Tensor>
     friend class detail::sharing_step;
     template <class Tensor>
+    friend class detail::merging_step;
+    template <class Tensor>
     friend class detail::writing_step;
 
     virtual_tensor(std::unique_ptr<range_type> range, row_shape shape, std::size_t max_rows) noexcept
@@ -365,6 +367,14 @@ class virtual_tensor : public detail::page_sharing<virtual_tensor<T, Backend, Gr
         rows_ = rows;
         this->resize_slots(rows);
         return outcome;
+    }
+    /// Where the backend refused twice to put a page back, the rows from that page on are lost.
+    void forget_lost_rows() noexcept {
+        const std::size_t there = accessible_bytes() / row_bytes_;
+        if (there < rows_) {
+            rows_ = there;
+            this->resize_slots(there);
+        }
     }
     [[nodiscard]] page_count pages_of(std::size_t rows) const noexcept {
         return pages_for(row_bytes() * rows, range_->page_size());

@@ -153,9 +153,7 @@ class kv_cache {
     template <sharing_policy Rule = sharing::map_all>
     [[nodiscard]] status try_share_prefix_of(kv_cache& donor, std::size_t tokens,
                                              const Rule& rule = {}) noexcept {
-        if (&donor == this || layers_.size() == 0 || this->tokens() != 0 || tokens > donor.tokens() ||
-            !(shape_ == donor.shape_) || donor.layers_.size() != layers_.size() ||
-            &layers_.pool() != &donor.layers_.pool())
+        if (!is_like(donor) || this->tokens() != 0 || tokens > donor.tokens())
             return error{errc::invalid_argument, verb::share, 0, bytes{0}};
         const std::scoped_lock lock{mutex_, donor.mutex_};
         donor.settle_all();
@@ -174,6 +172,24 @@ class kv_cache {
             return tokens;
         const std::size_t whole = Layer::rows_of_pages(shape_.layer, pool().chunk_size());
         return whole == 0 || !vtensor::detail::can_alias(backend) ? 0 : tokens - tokens % whole;
+    }
+    /// The rows of the first `tokens` tokens, which both caches have, are equal in both, says the caller: no
+    /// byte is looked at. The whole pages that they fill are in memory once afterwards: this cache's are
+    /// exchanged for the donor's, which are read-only in both from then on, and go back to the pool. In all
+    /// layers or in none; nothing happens where heads are packed. Pages that are the donor's already cost no
+    /// call of the backend. `invalid_argument` where shape or pool differ or a cache has fewer tokens,
+    /// `unsupported` where rows of one were evicted, `out_of_memory` for the tables. Nobody may be reading
+    /// these rows of this cache, and no other owner be using the donor. O(pages).
+    [[nodiscard]] status try_merge_prefix_of(kv_cache& donor, std::size_t tokens) noexcept {
+        if (!is_like(donor) || tokens > this->tokens() || tokens > donor.tokens())
+            return error{errc::invalid_argument, verb::share, 0, bytes{0}};
+        const std::scoped_lock lock{mutex_, donor.mutex_};
+        if (!is_whole() || !donor.is_whole())
+            return error{errc::unsupported, verb::share, 0, bytes{0}};
+        const status outcome = layers_.try_merge(donor.layers_, tokens);
+        recount();
+        donor.recount();
+        return outcome;
     }
     /// A cache like this one, with all its tokens.
     template <sharing_policy Rule = sharing::map_all>
@@ -291,6 +307,11 @@ class kv_cache {
     kv_cache(pool_type& pool, const model_shape& shape, const options_type& options) noexcept
         : shape_{shape}, options_{options}, layers_{pool} {}
 
+    /// Whether another cache can have the same pages.
+    [[nodiscard]] bool is_like(const kv_cache& other) const noexcept {
+        return &other != this && layers_.size() != 0 && shape_ == other.shape_ &&
+               other.layers_.size() == layers_.size() && &layers_.pool() == &other.layers_.pool();
+    }
     /// Whether every head has the rows of all tokens, in order.
     [[nodiscard]] bool is_whole() noexcept {
         settle_all();

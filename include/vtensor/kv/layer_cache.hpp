@@ -45,6 +45,9 @@ namespace vtensor::kv {
 ///   `steps.undo()`; else `steps.finish()`.
 /// - `rows_of_pages(shape, page)`: the smallest number of rows that fill whole pages, which sharing need not
 ///   copy; 0 where no page is ever shared.
+/// - `try_merge_prefix_of(other, rows, steps)`: the first rows of every head, which are equal to those of
+///   another layer, slot by slot, lie on the other's pages as far as they fill pages that can be shared. Else
+///   as above, but that there is nothing to undo beside the steps.
 /// - `try_make_writable(first, count, steps)`: the pages of these slots, of every head that has them, may be
 ///   written.
 /// - `try_evict(kept, layer)`: in every head all rows die but those that `kept` has for that layer.
@@ -96,6 +99,8 @@ concept layer_cache = attention::attention_element<typename C::value_type> && st
     noexcept->std::same_as<status>;
     { C::rows_of_pages(constant.shape(), bytes{}) }
     noexcept->std::same_as<std::size_t>;
+    { cache.try_merge_prefix_of(cache, number, steps) }
+    noexcept->std::same_as<status>;
     { cache.undo_share() }
     noexcept->std::same_as<void>;
     { cache.add_prepared(number) }

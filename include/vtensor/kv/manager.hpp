@@ -29,8 +29,8 @@ namespace vtensor::kv {
 /// there is one, must outlive it. No verb throws. What fails has changed no sequence, unless it says so;
 /// caches that no sequence used may be gone.
 ///
-/// Work that reads the rows of a sequence must be done before the sequence is released, preempted, truncated
-/// or extended beyond what is ready: the manager knows of no stream.
+/// Work that reads the rows of a sequence must be done before the sequence is recorded, released, preempted,
+/// truncated or extended beyond what is ready: the manager knows of no stream.
 template <class Cache, reclaim_policy Reclaim = reclaim::cheapest_first,
           preemption_policy Preemption = preemption::recompute>
 class manager {
@@ -109,8 +109,13 @@ class manager {
     }
 
     /// The tokens that the sequence has now, all of whose rows were written, can be matched from now on by
-    /// others of its salt: while it runs on, and after it was released. `unsupported` where rows of it were
-    /// evicted. O(tokens).
+    /// others of its salt: while it runs on, and after it was released. Where another sequence that begins
+    /// alike was recorded first, its pages take the place of this one's, read-only in both, so that the
+    /// common beginning is in memory once whenever the two were created (`merges_prefixes`): nothing may be
+    /// reading this sequence's rows meanwhile. What is in the way of that is no failure; but where the
+    /// backend takes a page and refuses twice to put it back, rows are lost: the sequence is not recorded,
+    /// and is to be released, or preempted and computed again. `unsupported` where rows were evicted.
+    /// O(tokens + pages in common).
     [[nodiscard]] status try_record(sequence_id id) noexcept {
         detail::timed_call call{steps_.counters(), manager_verb::record};
         auto found = running(id, verb::record);

@@ -20,6 +20,9 @@ struct manager_options {
     /// Tokens that every running sequence is to have mapped ahead; asked for when half of them are used up.
     std::size_t tokens_ahead = 64;
     bool shares_prefixes = true;
+    /// Recording a sequence exchanges its pages for those of the cache that has recorded the same beginning
+    /// before. Only where prefixes are shared.
+    bool merges_prefixes = true;
     bool releases_lazily = true; ///< pages of released sequences stay mapped until somebody needs them
     /// Caches without a page that are kept, with their addresses, for sequences to come.
     std::size_t spare_caches = 8;

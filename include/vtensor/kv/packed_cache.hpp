@@ -138,6 +138,9 @@ class packed_cache
         }
         return {};
     }
+    [[nodiscard]] static status try_merge_prefix_of(packed_cache&, std::size_t, steps_type&) noexcept {
+        return {};
+    }
     void undo_share() noexcept {
         slots_.clear();
         std::fill(starts_.begin(), starts_.end(), std::size_t{0});

@@ -170,6 +170,18 @@ class per_head_cache {
         return {};
     }
     void undo_share() noexcept {} // the steps do it
+    [[nodiscard]] status try_merge_prefix_of(per_head_cache& other, std::size_t rows,
+                                             steps_type& steps) noexcept {
+        for (std::size_t head = 0; head < heads_.size(); ++head) {
+            head_tensors& own = heads_[head];
+            head_tensors& from = other.heads_[head];
+            if (const status outcome = steps.merge(own.keys, from.keys, rows); !outcome)
+                return outcome;
+            if (const status outcome = steps.merge(own.values, from.values, rows); !outcome)
+                return outcome;
+        }
+        return {};
+    }
 
     /// O(heads), or O(rows) after an eviction.
     void take_back(position_type first) noexcept {

@@ -95,6 +95,11 @@ class per_layer_cache
         return {};
     }
     void undo_share() noexcept { slots_.clear(); }
+    [[nodiscard]] status try_merge_prefix_of(per_layer_cache& other, std::size_t rows,
+                                             steps_type& steps) noexcept {
+        const status outcome = steps.merge(keys_, other.keys_, rows);
+        return outcome ? steps.merge(values_, other.values_, rows) : outcome;
+    }
 
     /// O(heads), or O(rows) after an eviction.
     void take_back(position_type first) noexcept {

@@ -53,6 +53,30 @@ class page_sharing {
         throw_if_failed(try_share_prefix_of(other, rows, rule, stream));
     }
 
+    /// The first `rows` rows, which both tensors have, are equal in both, says the caller: no byte is looked
+    /// at. The whole pages that they fill are in memory once afterwards: this tensor's are exchanged for the
+    /// other's, mapped a second time, read-only in both from then on, and go back to the pool. Both, or
+    /// neither, have changed. Pages that are the other's already cost no call of the backend; one that cannot
+    /// map a chunk twice is not called. Nobody may read these rows of this tensor meanwhile.
+    /// `invalid_argument` where a tensor has fewer rows or the two differ in their pool or the shape of a
+    /// row; `out_of_memory` for the tables. O(pages).
+    [[nodiscard]] status try_merge_prefix_of(Tensor& other, std::size_t rows) noexcept {
+        return merge(other, rows, nullptr);
+    }
+    void merge_prefix_of(Tensor& other, std::size_t rows) {
+        throw_if_failed(try_merge_prefix_of(other, rows));
+    }
+    /// The same behind the work queued on the stream, which is all that reads these rows here and writes them
+    /// there.
+    [[nodiscard]] status try_merge_prefix_of(Tensor& other, std::size_t rows,
+                                             const stream_type& stream) noexcept requires shares_on_streams {
+        return merge(other, rows, &stream);
+    }
+    void merge_prefix_of(Tensor& other, std::size_t rows,
+                         const stream_type& stream) requires shares_on_streams {
+        throw_if_failed(try_merge_prefix_of(other, rows, stream));
+    }
+
     /// A tensor like this one, with all its rows.
     template <sharing_policy Rule = vtensor::sharing::map_all>
     [[nodiscard]] result<Tensor> try_fork(const Rule& rule = {}) noexcept {
@@ -151,6 +175,13 @@ class page_sharing {
     template <class Rule>
     status share(Tensor& other, std::size_t rows, const Rule& rule, const stream_type* stream) noexcept {
         return sharing_step<Tensor>{}.run(self(), other, rows, rule, stream);
+    }
+
+    status merge(Tensor& other, std::size_t rows, const stream_type* stream) noexcept {
+        merging_step<Tensor> step;
+        const status outcome = step.run(self(), other, rows, stream);
+        step.finish();
+        return outcome;
     }
 
     template <class Rule>

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Sharing rows and making them writable, each as a step that can be taken back: for a tensor alone, and for
-// many that do it together or not at all.
+// Sharing rows, merging equal ones and making them writable, each as a step that can be taken back: for a
+// tensor alone, and for many that do it together or not at all.
 #pragma once
 
 #include <vtensor/core/abilities.hpp>
 #include <vtensor/core/concepts.hpp>
 #include <vtensor/core/error.hpp>
+#include <vtensor/memory/merged_pages.hpp>
 #include <vtensor/memory/shared_prefix.hpp>
 #include <vtensor/memory/writable_pages.hpp>
 
@@ -86,6 +87,47 @@ class sharing_step {
     std::optional<shared_prefix<typename Tensor::range_type>> prefix_{};
 };
 
+/// The first rows of one tensor, which are equal to those of another, lie on the pages of the other.
+template <class Tensor>
+class merging_step {
+    using stream_type = typename Tensor::stream_type;
+
+  public:
+    /// As `page_sharing::try_merge_prefix_of`. The tensors stay where they are until it is over.
+    [[nodiscard]] status run(Tensor& own, Tensor& other, std::size_t rows,
+                             const stream_type* stream) noexcept {
+        if (own.range_ == nullptr || other.range_ == nullptr || &own == &other || rows > own.rows_ ||
+            rows > other.rows_ || &own.range_->pool() != &other.range_->pool() || own.shape_ != other.shape_)
+            return error{errc::invalid_argument, verb::share, 0, bytes{0}};
+        const page_count whole{own.row_bytes_ * rows / own.range_->page_size()};
+        if (whole == page_count{} || !can_alias(own.range_->pool().backend()))
+            return {};
+        own_ = &own;
+        pages_.emplace(*own.range_, *other.range_);
+        const status outcome = pages_->run(whole, stream);
+        if (!outcome)
+            undo();
+        return outcome;
+    }
+    void finish() noexcept {
+        if (pages_)
+            pages_->finish();
+        pages_.reset();
+    }
+    /// Both tensors are as before. Directly after `run`, of several steps the last first.
+    void undo() noexcept {
+        if (!pages_)
+            return;
+        pages_->undo();
+        pages_.reset();
+        own_->forget_lost_rows();
+    }
+
+  private:
+    Tensor* own_ = nullptr;
+    std::optional<merged_pages<typename Tensor::range_type>> pages_{};
+};
+
 /// Pages of a tensor may be written afterwards.
 template <class Tensor>
 class writing_step {
@@ -115,12 +157,7 @@ class writing_step {
             return;
         pages_->undo(nullptr);
         pages_.reset();
-        // Where the backend refused twice to put a page back, the rows from that page on are lost.
-        const std::size_t there = tensor_->accessible_bytes() / tensor_->row_bytes_;
-        if (there < tensor_->rows_) {
-            tensor_->rows_ = there;
-            tensor_->resize_slots(there);
-        }
+        tensor_->forget_lost_rows();
     }
 
   private:

@@ -2,20 +2,18 @@
 //
 // Sequences that share a beginning, over all layers: what is in memory once, what each may write, and that a
 // call that fails in any layer changes neither.
-#include "cache_scene.hpp"
+#include "cache_pair.hpp"
 
 #include "support/death.hpp"
 #include "support/fault_loop.hpp"
 #include "support/kernel_figures.hpp"
-#include "support/sanitizers.hpp"
 
-#include <vtensor/adaptors/failing.hpp>
 #include <vtensor/backends/host.hpp>
 #include <vtensor/policy/defrag.hpp>
 #include <vtensor/policy/sharing.hpp>
 
+#include <algorithm>
 #include <memory>
-#include <optional>
 #include <random>
 #include <utility>
 
@@ -23,40 +21,6 @@ using namespace vtensor;
 using namespace vtensor::testing;
 
 namespace {
-
-/// 16 rows a page in keys and in values.
-constexpr kv::model_shape model{
-    .layers = any_sanitizer ? 2 : 6,
-    .layer = {.kv_heads = 1, .key_width = 64, .value_width = 64, .max_rows = 400}};
-
-/// A sequence with the first tokens of another, in the cache and in the copies.
-template <class Layer, class Rule = sharing::map_all>
-std::unique_ptr<sequence<Layer>> shared(sequence<Layer>& donor, std::size_t tokens, const Rule& rule = {}) {
-    auto made =
-        std::make_unique<sequence<Layer>>(donor.cache.pool(), donor.cache.shape(), donor.cache.options());
-    REQUIRE(made->cache.try_share_prefix_of(donor.cache, tokens, rule));
-    made->truth = donor.truth;
-    for (plain_layer& layer : made->truth) {
-        layer.take_back(static_cast<position_type>(tokens));
-        layer.random.seed(static_cast<unsigned>(tokens + 1)); // what it writes is not what the donor writes
-    }
-    return made;
-}
-
-/// Every row of these slots is written anew, in the cache and in the copies. Nothing was evicted.
-template <class Layer>
-void overwrite(sequence<Layer>& one, std::size_t first, std::size_t count) {
-    REQUIRE(one.cache.try_make_writable(first, count));
-    for (std::size_t layer = 0; layer < one.truth.size(); ++layer)
-        for (std::size_t head = 0; head < one.truth[layer].heads.size(); ++head)
-            for (std::size_t slot = first; slot < first + count; ++slot) {
-                auto& row = one.truth[layer].heads[head][slot];
-                row.key[0] += 1;
-                row.value[0] -= 1;
-                one.cache.keys(layer, head)(slot, 0) = row.key[0];
-                one.cache.values(layer, head)(slot, 0) = row.value[0];
-            }
-}
 
 template <class Layer>
 void shares_and_diverges() {
@@ -103,6 +67,23 @@ void shares_and_diverges() {
     CHECK(pool.stats().in_use == bytes{0});
 }
 
+/// How many tokens two sequences begin with whose rows are equal in both. Nothing was evicted.
+template <class Layer>
+std::size_t equal_beginning(const sequence<Layer>& one, const sequence<Layer>& other) {
+    std::size_t tokens = std::min(one.cache.tokens(), other.cache.tokens());
+    for (std::size_t layer = 0; layer < one.truth.size(); ++layer)
+        for (std::size_t head = 0; head < one.truth[layer].heads.size(); ++head) {
+            const auto& rows = one.truth[layer].heads[head];
+            const auto& others = other.truth[layer].heads[head];
+            std::size_t equal = 0;
+            while (equal < tokens && rows[equal].key == others[equal].key &&
+                   rows[equal].value == others[equal].value)
+                ++equal;
+            tokens = equal;
+        }
+    return tokens;
+}
+
 /// Random lives of sequences that come from each other.
 template <class Layer>
 void family(int steps) {
@@ -114,12 +95,13 @@ void family(int steps) {
     all.push_back(std::make_unique<sequence<Layer>>(
         pool, shape, typename sequence<Layer>::cache_type::options_type{.tokens_a_growth = 16}));
     std::vector<bool> evicted{false};
+    std::size_t merged = 0;        // pages
     std::mt19937 random{20261121}; // NOLINT: the same in every run
     for (int step = 0; step < steps; ++step) {
         const std::size_t index = random() % all.size();
         auto& one = *all[index];
         const std::size_t tokens = one.cache.tokens();
-        switch (random() % 9) {
+        switch (random() % 11) {
         case 0:
         case 1:
         case 2: {
@@ -151,6 +133,16 @@ void family(int steps) {
                 overwrite(one, first, random() % (tokens - first));
             }
             break;
+        case 8:
+        case 9: {
+            const std::size_t from = random() % all.size();
+            if (from == index || evicted[from] || evicted[index])
+                break;
+            const std::size_t before = pool.stats().aliases;
+            REQUIRE(one.cache.try_merge_prefix_of(all[from]->cache, equal_beginning(one, *all[from])));
+            merged += pool.stats().aliases - before;
+            break;
+        }
         default:
             if (random() % 2 == 0) {
                 one.evict(0.7);
@@ -162,65 +154,7 @@ void family(int steps) {
             each->require_same();
         REQUIRE(pool.verify());
     }
-}
-
-using faulty = adaptors::failing<host_backend>;
-
-/// Two sequences of many layers, whose every figure is compared.
-template <class Layer>
-struct pair_of_sequences {
-    using state = std::pair<state_of_memory<typename sequence<Layer>::cache_type>,
-                            state_of_memory<typename sequence<Layer>::cache_type>>;
-
-    host_backend memory{};
-    faulty backend{memory};
-    layer_pool<faulty> pool{backend, {.chunk_size = 4_KiB}};
-    sequence<Layer> donor{pool, model, {.tokens_a_growth = 0}};
-    sequence<Layer> other{pool, model, {.tokens_a_growth = 0}};
-    std::optional<typename sequence<Layer>::cache_type> fork{};
-
-    pair_of_sequences() { donor.append(60); }
-    void share(std::size_t tokens) {
-        REQUIRE(other.cache.try_share_prefix_of(donor.cache, tokens));
-        other.truth = donor.truth;
-        for (plain_layer& layer : other.truth)
-            layer.take_back(static_cast<position_type>(tokens));
-    }
-    state now() {
-        using one = state_of_memory<typename sequence<Layer>::cache_type>;
-        return {one{donor.cache}, one{other.cache}};
-    }
-    void require_same() {
-        CHECK(pool.verify());
-        donor.require_same();
-        other.require_same();
-    }
-};
-
-/// The same scene for every call that is made to fail: `prepare`, then `operation`, which either fails and
-/// has changed nothing, or can do without the call. Returns how often it failed.
-template <class Layer, class Prepare, class Operation>
-std::size_t fail_each_call(fault_length length, Prepare prepare, Operation operation) {
-    std::size_t failed = 0;
-    for (std::size_t k = 1;; ++k) {
-        INFO("backend call " << k << " failed");
-        pair_of_sequences<Layer> here;
-        prepare(here);
-        const auto before = here.now();
-        here.backend.fail_calls(k, static_cast<std::size_t>(length), errc::native_failure);
-        const status outcome = operation(here);
-        const bool met = here.backend.failures() > 0;
-        here.backend.disarm();
-        if (!met) {
-            REQUIRE(outcome);
-            return failed;
-        }
-        if (!outcome) {
-            ++failed;
-            CHECK(here.now() == before);
-            here.require_same();
-        }
-    }
+    CHECK((merged > 0 || std::is_same_v<Layer, packed<float, host_backend>>));
 }
 
 template <class Layer>

@@ -32,6 +32,7 @@ void live(typename Engine::pool_type& pool, const typename Engine::options_type&
     REQUIRE(now.manager->verify());
     CHECK(kernel_memory_file_bytes() == pool.stats().created);
     CHECK(chance.refusals() > 0);
+    CHECK((chance.merges() > 0) == options.merges_prefixes);
 }
 
 } // namespace
@@ -44,6 +45,7 @@ TEST_CASE("No sequence ever shows what another one wrote") {
     SECTION("mapped when needed") {}
     SECTION("in runs of pages") { options.cache.tokens_a_growth = 96; }
     SECTION("released eagerly") { options.releases_lazily = false; }
+    SECTION("not merged") { options.merges_prefixes = false; }
     live<engine_type>(pool, options, 5);
     CHECK(pool.stats().in_use == bytes{0});
     CHECK(pool.verify());

@@ -20,6 +20,7 @@ constexpr std::size_t a_page = engine_type::tokens_a_page;
 struct scene {
     scene() {
         donor = now.create(text(3 * a_page + 4)).value().id;
+        twin = now.create(joined(text(3 * a_page), text(9, 3))).value().id;
         REQUIRE(now.manager->try_record(donor));
         other = now.create(text(2 * a_page + 4, 2)).value().id;
     }
@@ -28,6 +29,7 @@ struct scene {
     engine_type::pool_type pool{memory, {}};
     engine_type now{pool};
     kv::sequence_id donor{};
+    kv::sequence_id twin{}; ///< begins as the donor does, on pages of its own
     kv::sequence_id other{};
 };
 
@@ -81,6 +83,7 @@ TEST_CASE("Creating and forking without memory for book-keeping") {
 
 TEST_CASE("Recording, extending, preempting and resuming without memory for book-keeping") {
     fail_each_allocation([](scene& s) { return s.now.manager->try_record(s.other); });
+    fail_each_allocation([](scene& s) { return s.now.manager->try_record(s.twin); }); // merged, or not
     const auto tokens = text(70, 9);
     fail_each_allocation([&](scene& s) -> status {
         const kv::extension more{s.other, tokens};

@@ -61,6 +61,8 @@ class random_engine {
             now_.require_same(any());
     }
     [[nodiscard]] std::size_t refusals() const { return refusals_; }
+    /// How many recordings made pages shared.
+    [[nodiscard]] std::size_t merges() const { return merges_; }
 
   private:
     [[nodiscard]] std::size_t below(std::size_t end) { return chance_() % end; }
@@ -92,7 +94,19 @@ class random_engine {
         kv::sequence_options options;
         options.salt = kv::salt_id{below(2)};
         options.priority = static_cast<int>(below(3));
-        allow(now_.create(prompt(), options).status(), {});
+        const auto tokens = prompt();
+        std::vector<kv::sequence_id> made; // now and then several that begin alike
+        for (std::size_t more = below(4) == 0 ? 3 : 1;
+             more > 0 && now_.sequences.size() < options_.most_sequences; --more) {
+            const auto one = now_.create(joined(tokens, text(more - 1, more)), options);
+            allow(one.status(), {});
+            if (one)
+                made.push_back(one->id);
+        }
+        for (const auto id : made) {
+            if (made.size() > 1)
+                record(id);
+        }
     }
     void extend() {
         std::vector<std::vector<kv::token_id>> tokens;
@@ -112,12 +126,14 @@ class random_engine {
         if (now_.sequences.size() < options_.most_sequences)
             allow(now_.fork(any()).status(), {errc::busy});
     }
-    void record() {
-        const auto id = any();
+    void record() { record(any()); }
+    void record(kv::sequence_id id) {
         const expected_sequence& what = now_.sequences.at(id);
+        const bytes shared = now_.manager->stats().shared;
         if (what.is_true)
             allow(now_.manager->try_record(id),
                   {errc::busy, what.left.empty() ? errc::busy : errc::unsupported});
+        merges_ += now_.manager->stats().shared > shared ? 1u : 0u;
     }
     void evict() {
         if (options_.evicts)
@@ -142,6 +158,7 @@ class random_engine {
     std::mt19937_64 chance_;
     random_engine_options options_;
     std::size_t refusals_ = 0;
+    std::size_t merges_ = 0;
 };
 
 } // namespace vtensor::testing

@@ -70,6 +70,13 @@ std::size_t allocations_in(Make make, Operation operation) {
 
 tensor empty(scene& now) { return tensor{now.pool, {1250}, 100}; }
 tensor forked(scene& now) { return now.source.fork(); }
+tensor filled(scene& now) {
+    tensor made = empty(now);
+    const auto rows = made.append(50);
+    for (std::size_t row = 0; row < 50; ++row)
+        rows(row, 0) = static_cast<int>(row);
+    return made;
+}
 
 } // namespace
 
@@ -83,6 +90,14 @@ TEST_CASE("sharing without memory for book-keeping changes nothing") {
                   other = *std::move(made);
               return made.status();
           }) >= 6);
+}
+
+TEST_CASE("merging equal rows without memory for book-keeping changes nothing") {
+    CHECK(allocations_in(filled, [](scene& now, tensor& other) {
+              const status outcome = other.try_merge_prefix_of(now.source, 45);
+              CHECK(other.view()(44, 0) == 44);
+              return outcome;
+          }) >= 10);
 }
 
 TEST_CASE("making pages writable without memory for book-keeping changes nothing") {

@@ -206,6 +206,33 @@ TEMPLATE_TEST_CASE("forking is all or nothing whichever call fails", "", on_host
         });
 }
 
+TEMPLATE_TEST_CASE("merging equal rows is all or nothing in both tensors whichever call fails", "", on_host,
+                   on_stream) {
+    const bool all = GENERATE(true, false); // or only the pages 4 … 9, the others being the same already
+    every_loop<TestType>(
+        all ? 20 : 9,
+        [all](auto& now) {
+            now.set(!all);
+            if (all) {
+                REQUIRE(append_filled(*now.other, all_rows));
+            } else {
+                REQUIRE(now.other->try_make_writable(20, 20));
+                REQUIRE(now.source->try_make_writable(30, 5)); // may be written in both
+            }
+        },
+        [](auto& now) {
+            return now.place.behind([&](const auto&... stream) {
+                return now.other->try_merge_prefix_of(*now.source, 71, stream...);
+            });
+        },
+        [all](auto& now) {
+            CHECK(now.other->rows() == all_rows);
+            CHECK(wrong_bytes(*now.other) == 0);
+            CHECK(now.other->shared_bytes() == (all ? 17 : 18) * 4_KiB);
+            CHECK(now.pool.stats().in_use == (all ? 21 : 20) * 4_KiB);
+        });
+}
+
 TEMPLATE_TEST_CASE("making rows writable is all or nothing whichever call fails", "", on_host, on_stream) {
     every_loop<TestType>(
         20,
@@ -253,21 +280,25 @@ TEMPLATE_TEST_CASE("growing over a shared page is all or nothing whichever call 
 
 TEMPLATE_TEST_CASE("a backend that never recovers costs no tensor the rows that it can still read", "",
                    on_host, on_stream) {
-    enum class operation { share, write, grow };
-    for (const operation tried : {operation::share, operation::write, operation::grow}) {
+    enum class operation { share, merge, write, grow };
+    for (const operation tried : {operation::share, operation::merge, operation::write, operation::grow}) {
         bool failed = true;
         for (std::size_t k = 1; failed; ++k) {
             INFO("operation " << static_cast<int>(tried) << ", from backend call " << k << " on");
             REQUIRE(k < 1000);
             // Declared first, so that the memory outlives what the tensors could not unmap.
             scene<TestType> faulty;
-            faulty.set(tried != operation::share);
+            faulty.set(tried > operation::merge);
+            if (tried == operation::merge)
+                REQUIRE(append_filled(*faulty.other, all_rows));
             if (tried == operation::grow)
                 faulty.other->truncate(30);
             faulty.place.backend.fail_from(k, errc::native_failure);
             const status outcome = faulty.place.behind([&](const auto&... stream) {
                 if (tried == operation::share)
                     return faulty.other->try_share_prefix_of(*faulty.source, 71, map_all, stream...);
+                if (tried == operation::merge)
+                    return faulty.other->try_merge_prefix_of(*faulty.source, 71, stream...);
                 if (tried == operation::write)
                     return faulty.other->try_make_writable(20, 40, stream...);
                 return faulty.other->try_append(60, stream...).status();
@@ -283,7 +314,7 @@ TEMPLATE_TEST_CASE("a backend that never recovers costs no tensor the rows that 
             CHECK(faulty.source->rows() == all_rows);
             const std::size_t readable = std::min<std::size_t>(faulty.other->rows(), 20);
             CHECK(faulty.wrong(*faulty.other, 0, readable, 0) == 0);
-            CHECK((tried == operation::share || faulty.other->rows() >= 16));
+            CHECK((tried <= operation::merge || faulty.other->rows() >= 16));
             if (tried == operation::share &&
                 !outcome) { // shared pages that stayed mapped are no room to grow
                 REQUIRE(faulty.other->try_append(50));

@@ -86,7 +86,7 @@ class sharing_subject {
     /// One random operation on random tensors, and what must hold after it.
     void step() {
         one& subject = held_[run_.below(held_.size())];
-        const std::size_t action = run_.below(20);
+        const std::size_t action = run_.below(22);
         maybe_arm();
         if (action < 2)
             share(subject, other_than(subject));
@@ -104,8 +104,10 @@ class sharing_subject {
             trim_or_prepare(subject);
         else if (action == 18)
             cut(subject, run_.below(subject.rows() + 1));
-        else
+        else if (action == 19)
             release(subject);
+        else
+            merge(subject, other_than(subject));
         static_cast<void>(met_failure());
         check(subject);
     }
@@ -230,6 +232,23 @@ class sharing_subject {
         }
         while (to.pages.size() < pages_of(rows))
             to.pages.push_back({memory_.create(), false});
+        check(from);
+    }
+    /// Also of rows that are not equal: then it is those of `from` that are seen.
+    void merge(one& to, one& from) {
+        const std::size_t rows = run_.below(std::min(to.rows(), from.rows()) + 1);
+        if (!judged(to.tensor->try_merge_prefix_of(*from.tensor, rows).ok()))
+            return;
+        const std::size_t whole = rows * row_ / page_;
+        for (std::size_t page = 0; page < whole; ++page) {
+            if (to.pages[page].memory == from.pages[page].memory)
+                continue;
+            memory_.release(to.pages[page].memory);
+            memory_.retain(from.pages[page].memory);
+            from.pages[page].read_only = true;
+            to.pages[page] = from.pages[page];
+        }
+        std::copy_n(from.model.begin(), whole * page_, to.model.begin());
         check(from);
     }
     void append(one& to, std::size_t count) {

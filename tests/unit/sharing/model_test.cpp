@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A million random forks, shares, writes, appends, cuts and releases, with failures now and then, against
-// plain copies. VTENSOR_TEST_SEED repeats a run, VTENSOR_TEST_OPERATIONS sets its length.
+// A million random forks, shares, merges, writes, appends, cuts and releases, with failures now and then,
+// against plain copies. VTENSOR_TEST_SEED repeats a run, VTENSOR_TEST_OPERATIONS sets its length.
 #include "model_subject.hpp"
 
 #include "support/proc_maps.hpp"

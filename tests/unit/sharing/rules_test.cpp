@@ -68,6 +68,9 @@ TEMPLATE_TEST_CASE("a backend that cannot map a chunk twice copies, and the tens
     source.view()(8, 0) = -2;
     CHECK(source.view()(7, 0) == 7);
     CHECK(forked.view()(8, 0) == 8);
+    CHECK(forked.try_merge_prefix_of(source, 50)); // each keeps its own
+    CHECK(forked.view()(7, 0) == -1);
+    CHECK(pool.stats().in_use == 2 * source.mapped_bytes());
     CHECK((source.verify() && forked.verify()));
 }
 

@@ -145,6 +145,55 @@ TEST_CASE("a page that readers are queued on is replaced when they are done") {
     CHECK((source.verify() && forked.verify() && now.pool.verify()));
 }
 
+TEST_CASE(
+    "pages that readers are queued on are merged when they are done, and those that are the same at once") {
+    scene now;
+    auto one = now.make();
+    auto other = now.make();
+    for (auto* const each : {&one, &other}) {
+        each->append(10);
+        now.write(*each, 0, 10, 7);
+        now.read(*each, 0, 10, 7);
+    }
+    CHECK(now.device.host_waits() == 0);
+    other.merge_prefix_of(one, 8, now.stream);
+    CHECK(now.device.host_waits() >= 1);
+    CHECK(now.pool.stats().in_use == 12 * 4_KiB);
+    now.read(one, 0, 10, 7);
+    now.read(other, 0, 10, 7);
+    const std::size_t waits = now.device.host_waits();
+    other.merge_prefix_of(one, 8, now.stream); // readers stay where they are
+    CHECK(now.device.host_waits() == waits);
+    CHECK(now.device.queued() == 2);
+    other.make_writable(3, 1, now.stream);
+    now.write(other, 3, 1, 8);
+    now.read(other, 3, 1, 8);
+    now.read(one, 0, 10, 7);
+    now.device.run_all();
+    CHECK(now.wrong == 0);
+    CHECK((one.verify() && other.verify() && now.pool.verify()));
+}
+
+TEST_CASE("pages that were taken back while earlier work reads them are not exchanged before it is done") {
+    scene now;
+    auto one = now.make();
+    auto other = now.make();
+    for (auto* const each : {&one, &other}) {
+        each->append(10);
+        now.write(*each, 0, 10, 7);
+    }
+    now.device.run_all();
+    now.read(other, 0, 10, 7);
+    other.resize(2, now.stream); // retires eight pages under the reader
+    other.append(8);             // and takes them back, with what is in them
+    other.merge_prefix_of(one, 10, now.other_stream);
+    now.read(other, 0, 10, 7);
+    now.device.run_all();
+    CHECK(now.wrong == 0);
+    CHECK(now.pool.stats().in_use == 10 * 4_KiB);
+    CHECK((one.verify() && other.verify() && now.pool.verify()));
+}
+
 TEST_CASE("shared pages retire like others, and are not taken back by who grows over them") {
     scene now;
     auto source = now.make();

@@ -36,6 +36,7 @@ struct alignas(64) cache_entry
     std::size_t goal = 0; ///< tokens to be mapped ahead; guarded by who maps ahead
     Cache cache;
     cache_use use = cache_use::blank;
+    bool is_broken = false; ///< rows were lost: it goes when no sequence runs on it any more
     salt_id salt{};
     std::size_t recorded = 0; ///< tokens, from the first, that the prefix tree has of it
     std::size_t needed = 0;   ///< tokens that a step under way needs mapped

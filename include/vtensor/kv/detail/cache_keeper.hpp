@@ -110,6 +110,10 @@ class cache_keeper {
     void set_aside(entry& one) noexcept {
         ahead_.exclude(one);
         if (one.recorded == 0) {
+            if (one.is_broken) {
+                destroy(one);
+                return ahead_.open();
+            }
             make_blank(one);
             return drop_spares();
         }

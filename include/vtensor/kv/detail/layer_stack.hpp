@@ -168,6 +168,19 @@ class layer_stack {
         discard_beyond(created);
         return outcome;
     }
+    /// The first `tokens` tokens, which are equal to those of `donor`, lie on its pages, in every layer or in
+    /// none; everything is settled in both, and nothing was evicted.
+    [[nodiscard]] status try_merge(layer_stack& donor, std::size_t tokens) noexcept {
+        steps_type steps;
+        for (std::size_t index = 0; index < layers_.size(); ++index) { // what is in `steps` is undone
+            if (const status outcome =
+                    layers_[index].try_merge_prefix_of(donor.layers_[index], tokens, steps);
+                !outcome)
+                return outcome;
+        }
+        steps.finish();
+        return {};
+    }
     /// Of every head of every layer, or of none.
     [[nodiscard]] status try_make_writable(std::size_t first, std::size_t count) noexcept {
         steps_type steps;

@@ -129,6 +129,10 @@ class sequence_life {
     [[nodiscard]] status record(sequence_type& one) noexcept {
         auto& tree = memory_.tree();
         entry& own = *one.entry;
+        if (memory_.options().merges_prefixes) { // first: who is superseded may lose his pages below
+            if (const status outcome = merge(one); !outcome)
+                return outcome;
+        }
         const auto inserted = tree.insert(one.options.salt, one.tokens.view(), &own);
         if (!inserted)
             return inserted.status();
@@ -269,6 +273,24 @@ class sequence_life {
                 return found.status();
             return into.cache.try_share_prefix_of(found->holder->cache, prefix.tokens);
         });
+    }
+    /// The pages of tokens that another cache has recorded become that cache's, which came first. Where that
+    /// cannot be done the sequence keeps its own. It fails only where rows were lost, because the backend
+    /// refused twice to put a page back: then the cache is not used again.
+    [[nodiscard]] status merge(sequence_type& one) noexcept {
+        Cache& own = one.entry->cache;
+        const auto older = memory_.tree().match(one.options.salt, one.tokens.view());
+        if (older.tokens == 0 || older.holder == one.entry)
+            return {};
+        const bytes before = memory_.pool().stats().in_use;
+        const status outcome = own.try_merge_prefix_of(older.holder->cache, older.tokens);
+        if (memory_.pool().stats().in_use < before)
+            memory_.ahead().open(); // there is room again
+        if (outcome || own.verify())
+            return {};
+        one.is_whole = false;
+        one.entry->is_broken = true;
+        return outcome;
     }
     void unlock(lock_id lock) noexcept {
         if (lock != lock_id{})

@@ -29,6 +29,10 @@ class tensor_steps {
         return run(sharings_, verb::share,
                    [&](auto& step) { return step.run(own, from, rows, rule, nullptr); });
     }
+    /// As `virtual_tensor::try_merge_prefix_of`.
+    [[nodiscard]] status merge(Tensor& own, Tensor& other, std::size_t rows) noexcept {
+        return run(mergings_, verb::share, [&](auto& step) { return step.run(own, other, rows, nullptr); });
+    }
     /// The pages of the rows [first, last) may be written, also those of rows that are still to come.
     [[nodiscard]] status make_writable(Tensor& tensor, std::size_t first, std::size_t last) noexcept {
         return run(writings_, verb::make_writable,
@@ -39,11 +43,16 @@ class tensor_steps {
         for (auto& step : writings_)
             step.finish();
         writings_.clear();
+        for (auto& step : mergings_)
+            step.finish();
+        mergings_.clear();
         sharings_.clear();
     }
     void undo() noexcept {
         for (; !writings_.empty(); writings_.pop_back())
             writings_.back().undo();
+        for (; !mergings_.empty(); mergings_.pop_back())
+            mergings_.back().undo();
         for (; !sharings_.empty(); sharings_.pop_back())
             sharings_.back().undo();
     }
@@ -64,6 +73,7 @@ class tensor_steps {
 
     // Lists: a deque allocates as soon as it is made, which a verb that needs no step could not survive.
     std::list<vtensor::detail::sharing_step<Tensor>> sharings_;
+    std::list<vtensor::detail::merging_step<Tensor>> mergings_;
     std::list<vtensor::detail::writing_step<Tensor>> writings_;
 };
 
