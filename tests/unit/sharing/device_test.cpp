@@ -123,10 +123,43 @@ TEST_CASE("a prefix on a device is shared, copied on write, and given up, with w
     now.close();
 }
 
+TEST_CASE("equal rows on a device come to lie on the same pages when the work in flight is done",
+          "[device]") {
+    scene now;
+    {
+        tensor_type one = now.make();
+        tensor_type other = now.make();
+        for (tensor_type* const each : {&one, &other}) {
+            each->append(source_rows);
+            stamp(*each, 0, source_rows, 0);
+            now.use(*each, true);
+        }
+        other.merge_prefix_of(one, source_rows, now.stream);
+        CHECK(other.shared_bytes() == 5 * page);
+        now.use(one, false);
+        now.use(other, false);
+        other.merge_prefix_of(one, source_rows, now.stream); // the same already
+        other.make_writable(20, 2, now.stream);
+        stamp(other, 20, 22, 5);
+        now.use(one, false);
+        now.use(other, false);
+        REQUIRE(now.pool->retiring().drain());
+        REQUIRE(now.pool->trim());
+        CHECK(bytes{now.machine.leaks().physical_bytes} == 9 * page);
+        CHECK(wrong_words(one, 0, source_rows, 0) == 0);
+        CHECK(wrong_words(other, 0, 20, 0) + wrong_words(other, 20, 22, 5) == 0);
+        CHECK(wrong_words(other, 22, source_rows, 0) == 0);
+        CHECK((one.verify() && other.verify() && now.pool->verify()));
+        one.retire(now.stream);
+        other.retire(now.stream);
+    }
+    now.close();
+}
+
 TEST_CASE("a driver that fails leaves tensors that share as they were", "[device]") {
-    enum class operation { share, write, grow, defragment };
+    enum class operation { share, merge, write, grow, defragment };
     for (const operation tried :
-         {operation::share, operation::write, operation::grow, operation::defragment}) {
+         {operation::share, operation::merge, operation::write, operation::grow, operation::defragment}) {
         for (const fault_length length : {fault_length::one, fault_length::with_undo}) {
             INFO("operation " << static_cast<int>(tried)
                               << ", calls in a row: " << static_cast<std::size_t>(length));
@@ -146,7 +179,11 @@ TEST_CASE("a driver that fails leaves tensors that share as they were", "[device
                     source->append(source_rows);
                     stamp(*source, 0, source_rows, 0);
                     other.emplace(now.make());
-                    if (tried != operation::share)
+                    if (tried == operation::merge) {
+                        other->append(source_rows);
+                        stamp(*other, 0, source_rows, 0);
+                    }
+                    if (tried > operation::merge)
                         other->share_prefix_of(*source, source_rows, map_all, now.stream);
                     if (tried == operation::grow)
                         other->resize(9);
@@ -159,6 +196,8 @@ TEST_CASE("a driver that fails leaves tensors that share as they were", "[device
                 const auto run = [&] {
                     if (tried == operation::share)
                         return other->try_share_prefix_of(*source, source_rows, map_all, now.stream);
+                    if (tried == operation::merge)
+                        return other->try_merge_prefix_of(*source, source_rows, now.stream);
                     if (tried == operation::write)
                         return other->try_make_writable(3, 5, now.stream);
                     if (tried == operation::grow)
