@@ -347,7 +347,9 @@ class sequence_life {
                 if (last == nullptr || comes_behind(other, *last))
                     last = &other;
             });
-            if (last == nullptr || mapped() + all.memory_.available() < wanted)
+            // Without a limit everything is available, and adding to it would overflow.
+            const bytes available = all.memory_.available();
+            if (last == nullptr || (wanted > available && mapped() < wanted - available))
                 return false;
             all.preempt_for_others(*last);
             return true;
