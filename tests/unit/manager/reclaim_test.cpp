@@ -3,7 +3,10 @@
 // What is given back when memory is short, in which order, for whom, and what happens when nothing is left.
 #include "engine.hpp"
 
+#include <vtensor/adaptors/limiting.hpp>
+
 #include <algorithm>
+#include <vector>
 
 using namespace vtensor;
 using namespace vtensor::testing;
@@ -87,6 +90,20 @@ TEST_CASE("The youngest sequence of the lowest priority is preempted, for none t
     REQUIRE(placed);
     CHECK(placed->matched == 0);
     s.now.require_same();
+}
+
+TEST_CASE("Sequences are preempted where the pool has no limit and memory ends all the same") {
+    host_backend memory;
+    adaptors::limiting<host_backend> scarce{memory, 4_KiB * (4 * together)};
+    using engine_type = engine<shared_layer<adaptors::limiting<host_backend>>>;
+    engine_type::pool_type pool{scarce, {}};
+    engine_type now{pool};
+    const auto low = now.create(text(3 * a_page, 1), {.salt = {}, .priority = -1}).value().id;
+    const auto first = now.create(text(a_page, 2)).value().id;
+    REQUIRE(now.extend(first, text(1, 3)));
+    CHECK(std::ranges::equal(now.manager->preempted(), std::vector{low}));
+    now.require_same();
+    CHECK(now.manager->verify());
 }
 
 TEST_CASE("A step that preempts one of its own sequences extends the others") {
