@@ -22,11 +22,12 @@ struct in_order {
 };
 
 /// Least missed first: pages that hold nothing, what might be matched, what will be needed soon, what runs.
-using cheapest_first = in_order<reclaim_source::lazily_held, reclaim_source::prefixes,
-                                reclaim_source::look_ahead, reclaim_source::sequences>;
+using cheapest_first =
+    in_order<reclaim_source::lazily_held, reclaim_source::surplus, reclaim_source::prefixes,
+             reclaim_source::look_ahead, reclaim_source::sequences>;
 /// The same, and running sequences stay.
-using never_preempt =
-    in_order<reclaim_source::lazily_held, reclaim_source::prefixes, reclaim_source::look_ahead>;
+using never_preempt = in_order<reclaim_source::lazily_held, reclaim_source::surplus, reclaim_source::prefixes,
+                               reclaim_source::look_ahead>;
 
 static_assert(reclaim_policy<cheapest_first>);
 static_assert(reclaim_policy<never_preempt>);

@@ -63,6 +63,29 @@ TEST_CASE("Lazily held pages are given back before prefixes, prefixes before seq
     CHECK(s.now.create(text(4 * a_page, 1)).value().matched == 0);
 }
 
+TEST_CASE("What a short sequence took over from a longer one is given back before prefixes") {
+    auto options = engine<>::plain();
+    options.tokens_ahead = 2 * a_page;
+    scene<> s{12, options};
+    const auto longer = s.create(8, 1);
+    const auto recorded = s.create(3, 2);
+    REQUIRE(s.now.manager->try_record(recorded));
+    REQUIRE(s.now.release(recorded));
+    REQUIRE(s.now.release(longer));
+    const auto shorter = s.create(1, 3); // on the pages of `longer`
+    CHECK(s.pool.stats().in_use == s.pool.chunk_size() * (11 * together));
+
+    const auto next = s.create(5, 4); // one page was free, and eight cannot be had but from `shorter`
+    CHECK(s.now.manager->stats().recorded == s.pool.chunk_size() * (3 * together));
+    CHECK(s.now.manager->cache(shorter)->ready() == 3 * a_page); // what comes next stays
+    CHECK(s.runs(next));
+    s.now.require_same();
+    const auto last = s.create(3, 5); // only now is it the prefix
+    CHECK(s.now.manager->stats().recorded == bytes{0});
+    CHECK(s.runs(last));
+    s.now.require_same();
+}
+
 TEST_CASE("The youngest sequence of the lowest priority is preempted, for none that is below it") {
     scene<> s{6};
     const auto oldest = s.create(2, 1);

@@ -75,10 +75,11 @@ class cache_keeper {
     // ---- caches ----
 
     /// A cache without rows for a sequence that will have about `wanted` bytes of its own, in use: a blank
-    /// one where there is one that suits. Before pages would have to be unmapped for it, the prefix used
-    /// longest ago leaves its pages to it.
-    [[nodiscard]] result<entry*> take(salt_id salt, bytes wanted) noexcept {
-        while (wanted > available() && take_prefix_over(salt, wanted))
+    /// one where there is one that suits. Before pages would have to be unmapped for it that are of use,
+    /// `spare()` gives some back, if it can, or the prefix used longest ago leaves its pages to it.
+    template <class Spare>
+    [[nodiscard]] result<entry*> take(salt_id salt, bytes wanted, Spare spare) noexcept {
+        while (wanted > available() && !suits_a_blank(salt, wanted) && (spare() || take_prefix_over(salt)))
             continue;
         entry* found = shelf_.best_blank(salt, wanted);
         if (found != nullptr && found->salt != salt) { // the owner of a cache is for life
@@ -260,13 +261,14 @@ class cache_keeper {
         shelf_.move(one, cache_use::blank);
         ahead_.open();
     }
+    [[nodiscard]] bool suits_a_blank(salt_id salt, bytes wanted) noexcept {
+        const entry* const best = shelf_.best_blank(salt, wanted);
+        return best != nullptr && best->mapped + available() >= wanted;
+    }
     /// Evicts the prefix used longest ago, so that its cache may be taken as it is. False where that cannot
     /// help.
-    [[nodiscard]] bool take_prefix_over(salt_id salt, bytes wanted) noexcept {
+    [[nodiscard]] bool take_prefix_over(salt_id salt) noexcept {
         if (!options_.releases_lazily)
-            return false;
-        const entry* const best = shelf_.best_blank(salt, wanted);
-        if (best != nullptr && best->mapped + available() >= wanted)
             return false;
         const auto oldest = tree_.least_recent();
         if (!oldest || oldest->holder->salt != salt)

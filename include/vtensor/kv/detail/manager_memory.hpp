@@ -32,6 +32,14 @@ class manager_memory : public cache_keeper<Cache> {
                    const Reclaim& reclaim) noexcept
         : base{chunks, model, options}, reclaim_{reclaim} {}
 
+    using base::take;
+    /// A cache for a sequence that will have about `wanted` bytes of its own; see `cache_keeper`.
+    [[nodiscard]] result<entry*> take(salt_id salt, bytes wanted) noexcept {
+        const reclaim_state state{.missing = wanted, .exhausted = bit(reclaim_source::lazily_held)};
+        return base::take(salt, wanted, [&] {
+            return reclaim_.next(state) == reclaim_source::surplus && trim_surplus() != bytes{0};
+        });
+    }
     /// Runs `work`, which needs about `wanted` bytes; where memory is short, gives something back and tries
     /// again, unless all that there is would not do. `sequences` says how much those have that may be
     /// preempted, and preempts one, if there is any.
@@ -67,6 +75,7 @@ class manager_memory : public cache_keeper<Cache> {
                 return false;
             const bytes freed = *source == reclaim_source::lazily_held ? leave_oldest_blank()
                                 : *source == reclaim_source::prefixes  ? leave_oldest_prefix()
+                                : *source == reclaim_source::surplus   ? trim_surplus()
                                                                        : bytes{0};
             if (freed == bytes{0})
                 state.exhausted |= bit(*source);
@@ -103,7 +112,7 @@ class manager_memory : public cache_keeper<Cache> {
                 continue;
             }
             if (*source == reclaim_source::sequences) // what it left can be had now
-                state.exhausted &= bit(reclaim_source::look_ahead);
+                state.exhausted &= bit(reclaim_source::look_ahead) | bit(reclaim_source::surplus);
             return true;
         }
     }
@@ -160,6 +169,8 @@ class manager_memory : public cache_keeper<Cache> {
         switch (source) {
         case reclaim_source::look_ahead:
             return trim_running();
+        case reclaim_source::surplus:
+            return trim_surplus() != bytes{0};
         case reclaim_source::lazily_held:
             return trim_oldest_blank();
         case reclaim_source::prefixes:
@@ -168,6 +179,20 @@ class manager_memory : public cache_keeper<Cache> {
             break;
         }
         return false;
+    }
+    /// Of the first running sequence that has pages beyond its next tokens; how much was unmapped.
+    [[nodiscard]] bytes trim_surplus() noexcept {
+        for (entry& one : shelf().of(cache_use::running)) {
+            const std::size_t kept = std::max(one.cache.tokens() + base::options().tokens_ahead, one.needed);
+            if (estimate(kept, one.cache.ready()) == bytes{0})
+                continue;
+            const bytes before = pool().stats().in_use;
+            static_cast<void>(one.cache.try_trim(kept));
+            const bytes after = pool().stats().in_use;
+            if (after < before)
+                return before - after;
+        }
+        return bytes{0};
     }
     /// Whether anything was unmapped.
     [[nodiscard]] bool trim_running() noexcept {
