@@ -5,16 +5,17 @@
 // host backend. "extend" is one call of try_extend for one more token of every sequence, in steps of 2 ms,
 // during which a mapper thread maps ahead: one that is woken, or one that looks for requests by itself every
 // 500 us; against the same with the calling thread mapping what it needs. Between the calls the thread
-// sleeps, as it does while a model computes elsewhere, or spins, as one that waits for a device does. "192
-// lines" says what this machine makes of so little after such a pause: one write to each of 192 lines of
-// memory (three a sequence) on as many pages, and nothing else. The sequences begin with different lengths,
-// so that their pages end at different steps. The others are one call each on a sequence of 2,000 tokens:
-// "new" maps all its pages, "adopted" finds the pages of a released sequence, "matched" maps those of a
-// recorded prefix a second time, "continued" takes the cache of the sequence that it continues. Times are
-// wall times of the calling thread.
+// sleeps, as it does while a model computes elsewhere, or spins, as one that waits for a device does. "128
+// lines" says what this machine makes of so little after such a pause: one write to each of 128 lines of
+// memory (two a sequence), and nothing else. Records lie on huge pages where the system has them to give. The
+// sequences begin with different lengths, so that their pages end at different steps. The others are one call
+// each on a sequence of 2,000 tokens: "new" maps all its pages, "adopted" finds the pages of a released
+// sequence, "matched" maps those of a recorded prefix a second time, "continued" takes the cache of the
+// sequence that it continues. Times are wall times of the calling thread.
 #include "support/bench_report.hpp"
 
 #include <vtensor/backends/host.hpp>
+#include <vtensor/backends/os/huge_memory.hpp>
 #include <vtensor/kv/manager.hpp>
 #include <vtensor/kv/per_layer_cache.hpp>
 
@@ -68,8 +69,10 @@ void pause(bool spins) {
 /// Each step's microseconds on the calling thread.
 std::vector<double> decode(mapper* thread, bool spins, std::size_t steps) {
     host_backend memory;
+    huge_memory records;
     layer_type::pool_type pool{memory, {.chunk_size = page}};
     manager_type::options_type options;
+    options.records = &records;
     options.thread = thread;
     options.tokens_ahead = tokens_a_page;
     options.cache.tokens_a_growth = 0;
@@ -91,7 +94,7 @@ std::vector<double> decode(mapper* thread, bool spins, std::size_t steps) {
     for (std::size_t step = 0; step < steps; ++step) {
         times.push_back(microseconds([&] { throw_if_failed(manager->try_extend(batch)); }));
         pause(spins);
-        if (step % 250 == 249)
+        if (step % 500 == 499)
             std::cerr << (thread != nullptr ? "look-ahead" : "synchronous") << ": step " << step + 1 << '\n';
     }
     return times;
@@ -99,8 +102,8 @@ std::vector<double> decode(mapper* thread, bool spins, std::size_t steps) {
 
 /// The same for touching memory alone.
 std::vector<double> touch(bool spins, std::size_t steps) {
-    constexpr std::size_t lines = 3 * sequences;
-    constexpr std::size_t apart = 4096 + 64;
+    constexpr std::size_t lines = 2 * sequences;
+    constexpr std::size_t apart = 256;
     std::vector<char> memory(lines * apart);
     std::vector<double> times;
     for (std::size_t step = 0; step < steps; ++step) {
@@ -143,7 +146,7 @@ void measure_steps(bench::report& report, std::size_t steps) {
             mapper looking{std::chrono::microseconds{500}};
             add("extend, look-ahead, looking", decode(&looking, spins, steps));
         }
-        add("192 lines", touch(spins, steps));
+        add("128 lines", touch(spins, steps));
     }
 }
 
@@ -202,6 +205,6 @@ void measure_verbs(bench::report& report, std::size_t rounds) {
 int main(int argc, char** argv) {
     bench::report report{"bench_manager"};
     measure_verbs(report, 15);
-    measure_steps(report, 1500);
+    measure_steps(report, 3000);
     return report.finish(bench::json_option(argc, argv));
 }

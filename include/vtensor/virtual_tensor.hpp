@@ -303,6 +303,8 @@ class virtual_tensor : public detail::page_sharing<virtual_tensor<T, Backend, Gr
     friend class detail::retiring_rows;
     template <class Tensor>
     friend class detail::sharing_step;
+    template <class Tensor, template <class> class Pages>
+    friend class detail::exchanging_step;
     template <class Tensor>
     friend class detail::merging_step;
     template <class Tensor>

@@ -26,7 +26,7 @@ class failing_new {
         return failures_;
     }
 
-    static void* allocate(std::size_t size) {
+    static void* allocate(std::size_t size, std::size_t alignment = alignof(std::max_align_t)) {
         std::size_t left = until_failure_.load();
         while (left != 0 && !until_failure_.compare_exchange_weak(left, left - 1)) {
         }
@@ -34,7 +34,8 @@ class failing_new {
             ++failures_;
             throw std::bad_alloc{};
         }
-        void* const memory = std::malloc(size == 0 ? 1 : size);
+        const std::size_t whole = (size / alignment + 1) * alignment;
+        void* const memory = std::aligned_alloc(alignment, whole);
         if (memory == nullptr)
             throw std::bad_alloc{};
         return memory;

@@ -14,11 +14,11 @@
 #include <vtensor/kv/detail/saved_rows.hpp>
 #include <vtensor/kv/layer_cache.hpp>
 #include <vtensor/kv/model_shape.hpp>
+#include <vtensor/kv/token_counts.hpp>
 #include <vtensor/policy/eviction/kept_rows.hpp>
 #include <vtensor/policy/sharing.hpp>
 
 #include <algorithm>
-#include <atomic>
 #include <cstddef>
 #include <limits>
 #include <mutex>
@@ -60,18 +60,15 @@ class kv_cache {
 
     /// No other thread may be using either.
     kv_cache(kv_cache&& other) noexcept
-        : tokens_{other.tokens_.exchange(0)},
-          ready_{other.ready_.exchange(0)},
-          shape_{other.shape_},
-          options_{other.options_},
-          layers_{std::move(other.layers_)} {}
+        : shape_{other.shape_}, options_{other.options_}, layers_{std::move(other.layers_)} {
+        take_counts(other);
+    }
     kv_cache& operator=(kv_cache&& other) noexcept {
         if (this != &other) {
             shape_ = other.shape_;
             options_ = other.options_;
             layers_ = std::move(other.layers_);
-            tokens_ = other.tokens_.exchange(0);
-            ready_ = other.ready_.exchange(0);
+            take_counts(other);
         }
         return *this;
     }
@@ -84,23 +81,36 @@ class kv_cache {
     // ---- tokens ----
 
     /// How many there are, evicted ones included: also the position of the token that is appended next.
-    [[nodiscard]] std::size_t tokens() const noexcept { return tokens_.load(std::memory_order_relaxed); }
+    [[nodiscard]] std::size_t tokens() const noexcept { return counts_->tokens(); }
     /// How many there can be without mapping anything and without a failure.
-    [[nodiscard]] std::size_t ready() const noexcept { return ready_.load(std::memory_order_acquire); }
+    [[nodiscard]] std::size_t ready() const noexcept { return counts_->ready(); }
 
     /// Adds `count` tokens, in every layer or in none. O(1) up to `ready()`; beyond, all tensors grow as one
     /// transaction, in runs of pages (`cache_options::tokens_a_growth`). `limit_exceeded` where a head would
     /// have more rows than the shape allows.
     [[nodiscard]] status try_append(std::size_t count) noexcept {
+        if (counts_->try_add(count))
+            return {};
         const std::size_t before = tokens();
-        if (count > ready() - before) {
-            if (count > std::numeric_limits<std::size_t>::max() - before)
-                return error{errc::limit_exceeded, verb::grow, 0, bytes{0}};
-            if (const status outcome = grow(before + count, true); !outcome)
-                return outcome;
-        }
-        tokens_.store(before + count, std::memory_order_relaxed);
+        if (count > std::numeric_limits<std::size_t>::max() - before)
+            return error{errc::limit_exceeded, verb::grow, 0, bytes{0}};
+        if (const status outcome = grow(before + count, true); !outcome)
+            return outcome;
+        counts_->set_tokens(before + count);
         return {};
+    }
+
+    /// `tokens()` and `ready()` are kept in `place` from now on, where others than the cache may count on,
+    /// with `token_counts::try_add`; null brings them back. The place must stay until then, or until the
+    /// cache is gone or moved from: a cache that takes its place keeps its own. No other thread may be using
+    /// the cache.
+    void keep_counts_in(token_counts* place) noexcept {
+        token_counts& to = place != nullptr ? *place : own_counts_;
+        if (&to == counts_)
+            return;
+        to.set_tokens(tokens());
+        to.set_ready(ready());
+        counts_ = &to;
     }
 
     /// Maps memory for `tokens` tokens in all, without adding them, so that `try_append` up to there cannot
@@ -115,7 +125,7 @@ class kv_cache {
             return;
         const std::lock_guard lock{mutex_};
         layers_.take_back(tokens);
-        tokens_.store(tokens, std::memory_order_relaxed);
+        counts_->set_tokens(tokens);
         recount();
     }
 
@@ -159,7 +169,7 @@ class kv_cache {
         donor.settle_all();
         if (const status outcome = layers_.try_share(donor.layers_, tokens, rule); !outcome)
             return outcome;
-        tokens_.store(tokens, std::memory_order_relaxed);
+        counts_->set_tokens(tokens);
         recount();
         donor.recount();
         return {};
@@ -363,7 +373,7 @@ class kv_cache {
     }
     void settle_all() noexcept { layers_.settle_all(tokens()); }
     /// What is ready, after it may have become more or less. The mutex is held.
-    void recount() noexcept { ready_.store(layers_.prepared(), std::memory_order_release); }
+    void recount() noexcept { counts_->set_ready(layers_.prepared()); }
 
     /// The layers from `first` to `last`, or none.
     status evict(std::size_t first, std::size_t last, const eviction::kept_rows& kept,
@@ -382,9 +392,18 @@ class kv_cache {
         return {};
     }
 
-    // First, side by side: a step of many sequences reads nothing else of their caches.
-    std::atomic<std::size_t> tokens_{0}; ///< written by the owner
-    std::atomic<std::size_t> ready_{0};  ///< never less than `tokens_`
+    /// The numbers of a cache that is moved from, which has none afterwards.
+    void take_counts(kv_cache& other) noexcept {
+        keep_counts_in(nullptr);
+        other.keep_counts_in(nullptr);
+        own_counts_.set_tokens(other.tokens());
+        own_counts_.set_ready(other.ready());
+        other.own_counts_.set_tokens(0);
+        other.own_counts_.set_ready(0);
+    }
+
+    token_counts* counts_ = &own_counts_;
+    token_counts own_counts_; ///< not used while they are kept elsewhere
     model_shape shape_;
     options_type options_;
     detail::layer_stack<Layer> layers_;

@@ -8,6 +8,7 @@
 #include <vtensor/memory/mapper.hpp>
 
 #include <cstddef>
+#include <memory_resource>
 
 namespace vtensor::kv {
 
@@ -26,6 +27,9 @@ struct manager_options {
     bool releases_lazily = true; ///< pages of released sequences stay mapped until somebody needs them
     /// Caches without a page that are kept, with their addresses, for sequences to come.
     std::size_t spare_caches = 8;
+    /// Of the records and tokens of sequences, in blocks for 32 of them. None: operator new. On huge pages
+    /// (backends/os/huge_memory.hpp) a step after a pause is quicker. It must outlive the manager.
+    std::pmr::memory_resource* records = nullptr;
 };
 
 } // namespace vtensor::kv

@@ -215,6 +215,11 @@ class chunk_pool {
                 references_ - used_.size()};
     }
 
+    /// As `stats().limit`, for those who want nothing else: 0 for none.
+    [[nodiscard]] bytes limit() const noexcept {
+        const std::lock_guard lock{mutex_};
+        return limit_;
+    }
     [[nodiscard]] bytes chunk_size() const noexcept { return chunk_size_; }
     [[nodiscard]] Backend& backend() const noexcept { return *backend_; }
 

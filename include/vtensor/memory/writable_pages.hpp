@@ -78,7 +78,7 @@ class writable_pages {
     }
     /// The pages are as before; but where the backend refused twice to put one back, which is then the first
     /// that is not accessible any more. `stream` is where they were written meanwhile, if they were.
-    void undo(const stream_type* stream) noexcept {
+    void undo(const stream_type* stream = nullptr) noexcept {
         if (!done_)
             return;
         range_->undo_exchange(pages_, stream);

@@ -87,9 +87,35 @@ class sharing_step {
     std::optional<shared_prefix<typename Tensor::range_type>> prefix_{};
 };
 
+/// What a step that exchanges pages of a tensor ends with.
+template <class Tensor, template <class> class Pages>
+class exchanging_step {
+  public:
+    void finish() noexcept {
+        if (pages_)
+            pages_->finish();
+        pages_.reset();
+    }
+    /// All tensors are as before. Directly after `run`, of several steps the last first.
+    void undo() noexcept {
+        if (!pages_)
+            return;
+        pages_->undo();
+        pages_.reset();
+        tensor_->forget_lost_rows();
+    }
+
+  protected:
+    Tensor* tensor_ = nullptr; ///< whose pages are exchanged
+    std::optional<Pages<typename Tensor::range_type>> pages_{};
+};
+
 /// The first rows of one tensor, which are equal to those of another, lie on the pages of the other.
 template <class Tensor>
-class merging_step {
+class merging_step : public exchanging_step<Tensor, merged_pages> {
+    using base = exchanging_step<Tensor, merged_pages>;
+    using base::pages_;
+    using base::tensor_;
     using stream_type = typename Tensor::stream_type;
 
   public:
@@ -102,35 +128,21 @@ class merging_step {
         const page_count whole{own.row_bytes_ * rows / own.range_->page_size()};
         if (whole == page_count{} || !can_alias(own.range_->pool().backend()))
             return {};
-        own_ = &own;
+        tensor_ = &own;
         pages_.emplace(*own.range_, *other.range_);
         const status outcome = pages_->run(whole, stream);
         if (!outcome)
-            undo();
+            base::undo();
         return outcome;
     }
-    void finish() noexcept {
-        if (pages_)
-            pages_->finish();
-        pages_.reset();
-    }
-    /// Both tensors are as before. Directly after `run`, of several steps the last first.
-    void undo() noexcept {
-        if (!pages_)
-            return;
-        pages_->undo();
-        pages_.reset();
-        own_->forget_lost_rows();
-    }
-
-  private:
-    Tensor* own_ = nullptr;
-    std::optional<merged_pages<typename Tensor::range_type>> pages_{};
 };
 
 /// Pages of a tensor may be written afterwards.
 template <class Tensor>
-class writing_step {
+class writing_step : public exchanging_step<Tensor, writable_pages> {
+    using base = exchanging_step<Tensor, writable_pages>;
+    using base::pages_;
+    using base::tensor_;
     using stream_type = typename Tensor::stream_type;
 
   public:
@@ -144,25 +156,9 @@ class writing_step {
         if (outcome)
             outcome = pages_->run(stream);
         if (!outcome)
-            undo();
+            base::undo();
         return outcome;
     }
-    void finish() noexcept {
-        if (pages_)
-            pages_->finish();
-        pages_.reset();
-    }
-    void undo() noexcept {
-        if (!pages_)
-            return;
-        pages_->undo(nullptr);
-        pages_.reset();
-        tensor_->forget_lost_rows();
-    }
-
-  private:
-    Tensor* tensor_ = nullptr;
-    std::optional<writable_pages<typename Tensor::range_type>> pages_{};
 };
 
 } // namespace vtensor::detail

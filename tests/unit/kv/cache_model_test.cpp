@@ -31,10 +31,13 @@ void live_at_random(int steps, const typename kv::kv_cache<Layer>::options_type&
     typename Layer::pool_type pool{memory, {.chunk_size = 4_KiB}};
     const kv::model_shape shape{.layers = 3,
                                 .layer = {.kv_heads = 3, .key_width = 6, .value_width = 10, .max_rows = 500}};
+    kv::token_counts elsewhere;
     sequence<Layer> one{pool, shape, options};
     auto& cache = one.cache;
     std::mt19937 random{20261121}; // NOLINT: the same in every run
     for (int step = 0; step < steps; ++step) {
+        if (random() % 8 == 0)
+            cache.keep_counts_in(random() % 2 == 0 ? &elsewhere : nullptr);
         switch (random() % 10) {
         case 0:
         case 1:
@@ -184,6 +187,49 @@ TEST_CASE("what cannot be is refused, and nothing has changed") {
     cache = std::move(moved);
     CHECK(cache.tokens() == 60);
     CHECK(cache.try_append(40));
+}
+
+TEST_CASE("the numbers of a cache can be kept where others count on, and come back") {
+    using cache_type = kv::kv_cache<per_layer<float, host_backend>>;
+    host_backend memory;
+    layer_pool<host_backend> pool{memory};
+    const kv::model_shape shape{.layers = 3,
+                                .layer = {.kv_heads = 2, .key_width = 8, .value_width = 8, .max_rows = 1000}};
+    kv::token_counts place;
+    auto cache = cache_type::try_create(pool, shape).value();
+    REQUIRE(cache.try_append(10));
+    cache.keep_counts_in(&place);
+    CHECK(place.tokens() == 10);
+    CHECK(place.ready() == cache.ready());
+    CHECK(place.try_add(cache.ready() - 10));
+    CHECK_FALSE(place.try_add(1)); // not ready: that is the cache's to do
+    CHECK(cache.tokens() == place.ready());
+    CHECK(cache.layer(2).rows(1) == cache.tokens());
+    REQUIRE(cache.try_append(1));
+    CHECK(place.tokens() == cache.tokens());
+    CHECK(place.ready() > place.tokens());
+    cache.truncate(5);
+    REQUIRE(cache.try_trim());
+    CHECK(place.tokens() == 5);
+    CHECK(place.ready() == cache.ready());
+    CHECK(cache.verify());
+
+    cache_type moved{std::move(cache)};
+    CHECK(moved.tokens() == 5);
+    CHECK(cache.tokens() == 0); // NOLINT: what is left of it
+    CHECK(cache.ready() == 0);
+    REQUIRE(moved.try_append(1));
+    CHECK(place.tokens() == 5); // nobody counts there any more
+    moved.keep_counts_in(&place);
+    REQUIRE(moved.try_append(1));
+    CHECK(place.tokens() == 7);
+    moved.keep_counts_in(nullptr);
+    REQUIRE(moved.try_append(1));
+    CHECK(moved.tokens() == 8);
+    CHECK(place.tokens() == 7);
+    cache = std::move(moved);
+    CHECK(cache.tokens() == 8);
+    CHECK(cache.verify());
 }
 
 TEST_CASE("an eviction from all layers is for all of them or for none") {

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <memory_resource>
 
 using namespace vtensor;
 using namespace vtensor::testing;
@@ -79,4 +80,46 @@ TEST_CASE("Every page goes back to where it came from") {
         CHECK(pool.verify());
     }
     CHECK(kernel_memory_file_bytes() == before);
+}
+
+TEST_CASE("The records of sequences and their tokens lie where the caller says, and go back there") {
+    class counting_memory : public std::pmr::memory_resource {
+      public:
+        std::size_t blocks = 0, held = 0;
+
+      private:
+        void* do_allocate(std::size_t size, std::size_t alignment) override {
+            ++blocks;
+            held += size;
+            return std::pmr::new_delete_resource()->allocate(size, alignment);
+        }
+        void do_deallocate(void* block, std::size_t size, std::size_t alignment) override {
+            held -= size;
+            std::pmr::new_delete_resource()->deallocate(block, size, alignment);
+        }
+        [[nodiscard]] bool do_is_equal(const memory_resource& other) const noexcept override {
+            return this == &other;
+        }
+    };
+    constexpr std::size_t most = 2048;
+    counting_memory records;
+    {
+        host_backend memory;
+        pool_type pool{memory, {}};
+        auto options = engine_type::plain();
+        options.records = &records;
+        engine_type now{pool, most, options};
+        std::vector<kv::sequence_id> running;
+        for (std::uint32_t round = 0; round < 3; ++round) { // records are used again
+            for (std::uint32_t each = 0; each < 40; ++each)
+                running.push_back(now.create(text(70, each)).value().id);
+            now.require_same();
+            for (const kv::sequence_id one : running)
+                REQUIRE(now.release(one));
+            running.clear();
+        }
+        CHECK(records.blocks == 2); // of 32 each
+        CHECK(records.held >= 2 * 32 * most * sizeof(kv::token_id));
+    }
+    CHECK(records.held == 0);
 }

@@ -2,6 +2,7 @@
 //
 // Tensors whose equal rows come to lie on the same pages, on host memory: what is in memory once, what is
 // read-only, what is left alone, and what is refused. The kernel's own figures are the truth.
+#include "numbered_rows.hpp"
 #include "support/catch.hpp"
 #include "support/death.hpp"
 #include "support/kernel_figures.hpp"
@@ -24,31 +25,7 @@ using counted = adaptors::counting<host_backend>;
 using pool_type = chunk_pool<counted>;
 using tensor = virtual_tensor<int, counted>;
 
-constexpr std::size_t row_ints = 100; // 400 bytes: rows cross pages
 constexpr std::size_t max_rows = 2'000;
-constexpr bytes page = 4_KiB;
-
-int value(std::size_t row, std::size_t column, int salt) {
-    return static_cast<int>(row * 1000 + column) + salt;
-}
-void fill(tensor& into, std::size_t first, int salt) {
-    const auto view = into.view();
-    for (std::size_t row = first; row < into.rows(); ++row) {
-        for (std::size_t column = 0; column < row_ints; ++column)
-            view(row, column) = value(row, column, salt);
-    }
-}
-std::size_t wrong(const tensor& held, std::size_t first, std::size_t last, int salt) {
-    const auto view = held.view();
-    std::size_t count = 0;
-    for (std::size_t row = first; row < last; ++row) {
-        for (std::size_t column = 0; column < row_ints; ++column)
-            count += view(row, column) != value(row, column, salt) ? 1u : 0u;
-    }
-    return count;
-}
-std::size_t pages_of(std::size_t rows) { return pages_for(bytes{4 * row_ints * rows}, page).count(); }
-std::size_t whole_pages_of(std::size_t rows) { return bytes{4 * row_ints * rows} / page; }
 
 struct scene {
     host_backend memory;

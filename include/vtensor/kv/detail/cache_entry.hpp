@@ -24,16 +24,14 @@ enum class cache_use : std::uint8_t {
 struct by_use;
 struct by_goal;
 
-/// Begins with its lists and its goal, in one line of a processor's caches with what a step reads of the
-/// cache.
 template <class Cache>
-struct alignas(64) cache_entry
+struct cache_entry
     : boost::intrusive::list_base_hook<boost::intrusive::tag<by_use>>,
       boost::intrusive::list_base_hook<boost::intrusive::tag<by_goal>,
                                        boost::intrusive::link_mode<boost::intrusive::safe_link>> {
     explicit cache_entry(Cache&& made) noexcept : cache{std::move(made)} {}
 
-    std::size_t goal = 0; ///< tokens to be mapped ahead; guarded by who maps ahead
+    std::size_t goal = 0; ///< tokens whose pages it is to keep; guarded by who maps ahead
     Cache cache;
     cache_use use = cache_use::blank;
     bool is_broken = false; ///< rows were lost: it goes when no sequence runs on it any more

@@ -63,7 +63,7 @@ class cache_keeper {
             return bytes{0};
         return (more(layer.key_width) + more(layer.value_width)) * pool_->chunk_size() * shape_.layers;
     }
-    [[nodiscard]] bool is_limited() const noexcept { return pool_->stats().limit != bytes{0}; }
+    [[nodiscard]] bool is_limited() const noexcept { return pool_->limit() != bytes{0}; }
     /// What can be mapped without giving anything back.
     [[nodiscard]] bytes available() const noexcept {
         const auto now = pool_->stats();

@@ -6,6 +6,7 @@
 
 #include <vtensor/core/error.hpp>
 #include <vtensor/kv/detail/cache_entry.hpp>
+#include <vtensor/kv/detail/reserve_more.hpp>
 #include <vtensor/memory/mapper.hpp>
 
 #include <boost/intrusive/list.hpp>
@@ -15,6 +16,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <mutex>
+#include <span>
+#include <vector>
 
 namespace vtensor::kv::detail {
 
@@ -36,7 +39,6 @@ class mapped_ahead {
         if (mapper_ == nullptr)
             return;
         mapper_->cancel(request_);
-        wanted_.clear();
         unwanted_.clear();
     }
 
@@ -51,17 +53,22 @@ class mapped_ahead {
     /// Whether the mapper is still at what it was asked for.
     [[nodiscard]] bool is_busy() const noexcept { return asked_.load(std::memory_order_relaxed); }
 
-    /// `which(want)` calls `want(entry, tokens)` for each cache that is to have so many tokens ready; then
-    /// the mapper is woken, once for all of them.
+    /// So many caches may be asked for at a time. Throws where there is no memory.
+    void reserve(std::size_t caches) {
+        if (mapper_ == nullptr)
+            return;
+        const std::lock_guard lock{mutex_};
+        reserve_more(wanted_, caches);
+    }
+    /// `which(want)` calls `want(entry, tokens)` for each cache that is to have so many tokens ready, of
+    /// which there are no more than `reserve` said; then the mapper is woken, once for all of them. What was
+    /// left of an earlier call is forgotten. Nothing of a cache is touched.
     template <class Which>
     void ask(Which which) noexcept {
         {
             const std::lock_guard lock{mutex_};
-            which([&](entry& one, std::size_t tokens) {
-                one.goal = tokens;
-                if (!is_queued(one) && busy_ != &one)
-                    wanted_.push_back(one);
-            });
+            forget_wanted();
+            which([&](entry& one, std::size_t tokens) { wanted_.push_back({&one, tokens}); });
             asked_.store(true, std::memory_order_relaxed);
         }
         if (!mapper_->submit(request_))
@@ -90,7 +97,7 @@ class mapped_ahead {
             return;
         std::unique_lock lock{mutex_};
         stopped_.store(true, std::memory_order_relaxed);
-        wanted_.clear();
+        forget_wanted();
         changed_.wait(lock, [&] { return busy_ == nullptr; });
     }
     /// A cache that is still to give pages back, which is the caller's task now; null where there is none.
@@ -112,27 +119,52 @@ class mapped_ahead {
 
     using list_type = boost::intrusive::list<entry, boost::intrusive::base_hook<hook>>;
 
+    struct want {
+        entry* of = nullptr; ///< null: withdrawn
+        std::size_t tokens = 0;
+        bool gives_back = false;
+    };
+
     [[nodiscard]] static bool is_queued(const entry& one) noexcept {
         return static_cast<const hook&>(one).is_linked();
     }
 
+    void forget_wanted() noexcept {
+        wanted_.clear();
+        served_ = 0;
+    }
     void unqueue(entry& one) noexcept {
-        if (!is_queued(one))
-            return;
-        list_type& in = one.use == cache_use::running ? wanted_ : unwanted_;
-        in.erase(in.iterator_to(one));
+        if (is_queued(one))
+            unwanted_.erase(unwanted_.iterator_to(one));
+        for (want& other : std::span{wanted_}.subspan(served_)) {
+            if (other.of == &one)
+                other.of = nullptr;
+        }
+    }
+    /// What is to be done next, first what gives pages back; nothing where all is done.
+    [[nodiscard]] want take_next() noexcept {
+        if (!unwanted_.empty()) {
+            entry& first = unwanted_.front();
+            unwanted_.pop_front();
+            return {&first, first.goal, true};
+        }
+        while (served_ < wanted_.size()) {
+            const want next = wanted_[served_++];
+            if (next.of != nullptr)
+                return next;
+        }
+        return {};
     }
 
     /// On the mapper's thread.
     void run() noexcept {
         std::unique_lock lock{mutex_};
-        while (!stopped_.load(std::memory_order_relaxed) && !(wanted_.empty() && unwanted_.empty())) {
-            const bool gives = !unwanted_.empty();
-            list_type& from = gives ? unwanted_ : wanted_;
-            entry& next = from.front();
-            from.pop_front();
-            busy_ = &next;
-            const std::size_t goal = next.goal;
+        while (!stopped_.load(std::memory_order_relaxed)) {
+            const auto [of, goal, gives] = take_next();
+            if (of == nullptr)
+                break;
+            entry& next = *of;
+            busy_ = of;
             lock.unlock();
             const status outcome = gives ? next.cache.try_trim(goal) : next.cache.try_prepare(goal);
             lock.lock();
@@ -145,7 +177,6 @@ class mapped_ahead {
             if (!gives && is_shortage(outcome.code())) {
                 failures_.fetch_add(1, std::memory_order_relaxed);
                 stop();
-                wanted_.clear();
             }
             changed_.notify_all();
         }
@@ -156,9 +187,10 @@ class mapped_ahead {
     mapper::request request_;
     std::mutex mutex_;
     std::condition_variable changed_;
-    list_type wanted_;      ///< running; guarded by `mutex_`
-    list_type unwanted_;    ///< not running; guarded by `mutex_`
-    entry* busy_ = nullptr; ///< guarded by `mutex_`
+    std::vector<want> wanted_; ///< running; guarded by `mutex_`
+    std::size_t served_ = 0;   ///< of these, those done or under way
+    list_type unwanted_;       ///< not running; guarded by `mutex_`
+    entry* busy_ = nullptr;    ///< guarded by `mutex_`
     std::atomic<bool> stopped_{false};
     std::atomic<bool> asked_{false};
     std::atomic<std::uint64_t> failures_{0};

@@ -7,6 +7,7 @@
 #include <vtensor/core/abilities.hpp>
 #include <vtensor/core/concepts.hpp>
 #include <vtensor/kv/detail/manager_memory.hpp>
+#include <vtensor/kv/detail/reserve_more.hpp>
 #include <vtensor/kv/detail/sequence_table.hpp>
 #include <vtensor/kv/sequence.hpp>
 
@@ -31,7 +32,9 @@ class sequence_life {
 
     sequence_life(pool_type& pool, const model_shape& shape, const options_type& options,
                   const Reclaim& reclaim, const Preemption& preemption) noexcept
-        : memory_{pool, shape, options, reclaim}, preemption_{preemption} {}
+        : table_{shape.layer.max_rows, options.records},
+          memory_{pool, shape, options, reclaim},
+          preemption_{preemption} {}
 
     [[nodiscard]] memory_type& memory() noexcept { return memory_; }
     [[nodiscard]] const memory_type& memory() const noexcept { return memory_; }
@@ -46,11 +49,12 @@ class sequence_life {
     [[nodiscard]] result<sequence_type*> add(std::span<const token_id> tokens,
                                              const sequence_options& options) noexcept {
         try {
-            preempted_.reserve(table_.size() + 1); // so that noting them cannot fail
+            reserve_more(preempted_, table_.size() + 1); // so that noting them cannot fail
+            memory_.ahead().reserve(table_.size() + 1);
         } catch (const std::bad_alloc&) {
             return error{errc::out_of_memory, verb::create, 0, bytes{sizeof(sequence_id)}};
         }
-        auto added = table_.add(tokens, most_tokens());
+        auto added = table_.add(tokens);
         if (added)
             (*added)->options = options;
         return added;
@@ -151,6 +155,8 @@ class sequence_life {
     /// The sequence runs no more. Its cache is set aside.
     void leave(sequence_type& one) noexcept {
         one.entry->needed = 0;
+        memory_.ahead().exclude(*one.entry);
+        one.entry->cache.keep_counts_in(nullptr);
         memory_.set_aside(*std::exchange(one.entry, nullptr));
         unlock(std::exchange(one.lock, lock_id{}));
         one.state = sequence_state::preempted;
@@ -222,6 +228,8 @@ class sequence_life {
     }
 
     [[nodiscard]] sequence_type* find(sequence_id id) const noexcept { return table_.find(id); }
+    /// One that is there.
+    [[nodiscard]] sequence_type& known(sequence_id id) const noexcept { return table_[id]; }
 
   protected:
     template <class Work>
@@ -298,6 +306,7 @@ class sequence_life {
     }
     void run(sequence_type& one, entry& at, lock_id lock) noexcept {
         one.entry = &at;
+        at.cache.keep_counts_in(&one.counts);
         one.lock = lock;
         one.state = sequence_state::running;
         counters().running.add(1);
@@ -356,9 +365,9 @@ class sequence_life {
         }
     };
 
+    sequence_table<Cache> table_; ///< before the caches, which count in it
     memory_type memory_;
     [[no_unique_address]] Preemption preemption_;
-    sequence_table<Cache> table_;
     std::vector<sequence_id> preempted_; ///< by the call that runs or ran last
 };
 

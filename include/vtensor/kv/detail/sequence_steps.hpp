@@ -28,6 +28,7 @@ class sequence_steps : public sequence_life<Cache, Reclaim, Preemption> {
     using base::base;
     using base::counters;
     using base::find;
+    using base::known;
     using base::memory;
     using base::most_tokens;
     using typename base::entry;
@@ -42,7 +43,7 @@ class sequence_steps : public sequence_life<Cache, Reclaim, Preemption> {
     [[nodiscard]] bool add_to_step(sequence_type& one, std::size_t count) noexcept {
         if (std::exchange(one.step, step_) == step_)
             return false;
-        is_ready_ = is_ready_ && one.tokens.size() + count <= one.entry->cache.ready();
+        is_ready_ = is_ready_ && count <= one.counts.ready() - one.counts.tokens();
         return true;
     }
     /// Adds the tokens to all sequences of the step that still run then, or to none.
@@ -55,14 +56,14 @@ class sequence_steps : public sequence_life<Cache, Reclaim, Preemption> {
         std::size_t added = 0;
         bool is_low = false;
         for (const extension& more : batch) {
-            sequence_type& one = *find(more.id);
+            sequence_type& one = known(more.id);
             if (one.state != sequence_state::running)
                 continue;
-            Cache& cache = one.entry->cache;
-            static_cast<void>(cache.try_append(more.tokens.size())); // is ready
+            static_cast<void>(one.counts.try_add(more.tokens.size())); // is ready
             one.tokens.add(more.tokens);
             added += more.tokens.size();
-            is_low = is_low || (cache.ready() - one.tokens.size() < half && cache.ready() < most_tokens());
+            const std::size_t ready = one.counts.ready();
+            is_low = is_low || (ready - one.counts.tokens() < half && ready < most_tokens());
         }
         counters().tokens.add(added);
         if (is_low && !memory().ahead().is_busy())
@@ -87,7 +88,7 @@ class sequence_steps : public sequence_life<Cache, Reclaim, Preemption> {
             return error{errc::out_of_memory, verb::extend, 0, bytes{step.size() * sizeof(part)}};
         }
         for (const extension& one : step)
-            batch_.push_back({find(one.id), one.tokens.size()}); // there is room
+            batch_.push_back({&known(one.id), one.tokens.size()}); // there is room
         std::sort(batch_.begin(), batch_.end(),
                   [](const part& one, const part& other) { return base::comes_behind(*other.of, *one.of); });
         status outcome;
@@ -115,25 +116,24 @@ class sequence_steps : public sequence_life<Cache, Reclaim, Preemption> {
     void map_ahead(std::span<const extension> step) noexcept {
         const auto for_each = [&](auto visit) {
             for (const extension& more : step) {
-                const sequence_type& one = *find(more.id);
-                if (one.state == sequence_state::running)
-                    visit(*one.entry,
-                          std::min(one.tokens.size() + memory().options().tokens_ahead, most_tokens()));
+                const sequence_type& one = known(more.id);
+                const std::size_t goal =
+                    std::min(one.counts.tokens() + memory().options().tokens_ahead, most_tokens());
+                if (one.state == sequence_state::running && goal > one.counts.ready())
+                    visit(one, goal);
             }
         };
         auto& ahead = memory().ahead();
         if (memory().is_limited()) {
             bytes wanted{0};
-            for_each(
-                [&](entry& one, std::size_t goal) { wanted += memory().estimate(one.cache.ready(), goal); });
+            for_each([&](const sequence_type& one, std::size_t goal) {
+                wanted += memory().estimate(one.counts.ready(), goal);
+            });
             if (!memory().make_room_ahead(wanted))
                 return ahead.stop();
         }
         ahead.ask([&](auto want) {
-            for_each([&](entry& one, std::size_t goal) {
-                if (goal > one.cache.ready())
-                    want(one, goal);
-            });
+            for_each([&](const sequence_type& one, std::size_t goal) { want(*one.entry, goal); });
         });
     }
     [[nodiscard]] status prepare(sequence_type& one, std::size_t tokens) noexcept {

@@ -7,12 +7,16 @@
 #include <vtensor/core/error.hpp>
 #include <vtensor/kv/detail/cache_entry.hpp>
 #include <vtensor/kv/detail/prefix_locks.hpp>
+#include <vtensor/kv/detail/reserve_more.hpp>
 #include <vtensor/kv/detail/token_log.hpp>
 #include <vtensor/kv/sequence.hpp>
+#include <vtensor/kv/token_counts.hpp>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <memory_resource>
 #include <new>
 #include <span>
 #include <utility>
@@ -20,15 +24,16 @@
 
 namespace vtensor::kv::detail {
 
-/// What a step touches comes first: one line of a processor's caches.
+/// What a step touches comes first: one line of a processor's caches, and one that the newest token is in.
 template <class Cache>
 struct alignas(64) sequence {
-    sequence_id id{};                    ///< none: the record is free
-    cache_entry<Cache>* entry = nullptr; ///< while it runs
-    std::uint64_t step = 0;              ///< the last one that it was part of
+    sequence_id id{};       ///< none: the record is free
+    token_counts counts;    ///< its cache's, while it runs
+    std::uint64_t step = 0; ///< the last one that it was part of
     sequence_state state = sequence_state::preempted;
-    bool is_whole = true; ///< no row of it was evicted
-    token_log tokens;     ///< with room for all that there may ever be
+    bool is_whole = true;                ///< no row of it was evicted
+    cache_entry<Cache>* entry = nullptr; ///< while it runs
+    token_log tokens;                    ///< with room for all that there may ever be
     sequence_options options{};
     std::uint64_t order = 0; ///< of creation
     lock_id lock{};          ///< on the prefix that it shares or has recorded
@@ -44,13 +49,26 @@ class sequence_table {
   public:
     using value_type = sequence<Cache>;
 
-    /// A new sequence with these tokens and room for `most`, which is always the same. `out_of_memory`.
-    [[nodiscard]] result<value_type*> add(std::span<const token_id> tokens, std::size_t most) noexcept {
+    /// Sequences may have `most` tokens. `memory` may be null: operator new.
+    sequence_table(std::size_t most, std::pmr::memory_resource* memory) noexcept
+        : memory_{memory != nullptr ? memory : std::pmr::new_delete_resource()},
+          room_{token_log::room_for(most)} {}
+    sequence_table(const sequence_table&) = delete;
+    sequence_table& operator=(const sequence_table&) = delete;
+    ~sequence_table() {
+        for (std::uint32_t index = 0; index < generations_.size(); ++index)
+            std::destroy_at(&at(index));
+        for (std::byte* const block : blocks_)
+            memory_->deallocate(block, block_size(), alignof(value_type));
+    }
+
+    /// A new sequence with these tokens. `out_of_memory`.
+    [[nodiscard]] result<value_type*> add(std::span<const token_id> tokens) noexcept {
         try {
             if (free_.empty())
-                add_slot(most, tokens.size());
+                add_record(tokens.size());
         } catch (const std::bad_alloc&) {
-            return error{errc::out_of_memory, verb::create, 0, bytes{most * sizeof(token_id)}};
+            return error{errc::out_of_memory, verb::create, 0, bytes{block_size()}};
         }
         const std::uint32_t index = free_.back();
         free_.pop_back();
@@ -63,10 +81,8 @@ class sequence_table {
     void remove(sequence_id id) noexcept {
         const auto index = static_cast<std::uint32_t>(id);
         value_type& gone = at(index);
-        gone.tokens.clear();
-        token_log room = std::move(gone.tokens);
-        gone = {};
-        gone.tokens = std::move(room);
+        std::destroy_at(&gone);
+        prepare(index);
         free_.push_back(index); // there is room: it was taken from there
     }
     /// Null where there is none of that number.
@@ -75,6 +91,11 @@ class sequence_table {
         if (index >= generations_.size() || at(index).id != id || id == sequence_id{})
             return nullptr;
         return &at(index);
+    }
+
+    /// One that is there.
+    [[nodiscard]] value_type& operator[](sequence_id id) const noexcept {
+        return at(static_cast<std::uint32_t>(id));
     }
 
     [[nodiscard]] std::size_t size() const noexcept { return generations_.size() - free_.size(); }
@@ -88,27 +109,45 @@ class sequence_table {
     }
 
   private:
-    static constexpr std::size_t together = 32; ///< records that are allocated at a time
-    /// Of a record's room for tokens, beside that of its first prompt.
-    static constexpr std::size_t touched = (std::size_t{64} << 10) / sizeof(token_id);
+    static constexpr std::size_t together = 32; ///< records in a block, their tokens' rooms behind them
+    /// Of a room, beside that of its first prompt: else the step that comes there first would pay for a page
+    /// fault.
+    static constexpr std::size_t touched = std::size_t{64} << 10;
 
-    [[nodiscard]] value_type& at(std::uint32_t index) const noexcept {
-        return blocks_[index / together][index % together];
+    [[nodiscard]] std::size_t block_size() const noexcept { return together * (sizeof(value_type) + room_); }
+    [[nodiscard]] std::byte* record(std::uint32_t index) const noexcept {
+        return blocks_[index / together] + index % together * sizeof(value_type);
     }
-    void add_slot(std::size_t most, std::size_t prompt) {
+    [[nodiscard]] value_type& at(std::uint32_t index) const noexcept {
+        return *std::launder(reinterpret_cast<value_type*>(record(index)));
+    }
+    [[nodiscard]] std::byte* room(std::uint32_t index) const noexcept {
+        return blocks_[index / together] + together * sizeof(value_type) + index % together * room_;
+    }
+    /// A record of no sequence.
+    void prepare(std::uint32_t index) noexcept {
+        value_type* const made = std::construct_at(reinterpret_cast<value_type*>(record(index)));
+        made->tokens.use(reinterpret_cast<token_id*>(room(index)), index);
+    }
+    void add_record(std::size_t prompt) {
         const auto index = static_cast<std::uint32_t>(generations_.size());
-        free_.reserve(index + 1);
-        generations_.reserve(index + 1);
-        if (index == blocks_.size() * together)
-            blocks_.push_back(std::make_unique<value_type[]>(together));
-        at(index).tokens.reserve(most, prompt + touched, index);
+        reserve_more(free_, index + 1);
+        reserve_more(generations_, index + 1);
+        if (index == blocks_.size() * together) {
+            reserve_more(blocks_, blocks_.size() + 1);
+            blocks_.push_back(static_cast<std::byte*>(memory_->allocate(block_size(), alignof(value_type))));
+        }
+        std::fill_n(room(index), std::min(room_, prompt * sizeof(token_id) + touched), std::byte{0});
+        prepare(index);
         generations_.push_back(0);
         free_.push_back(index);
     }
 
-    std::vector<std::unique_ptr<value_type[]>> blocks_; ///< stay where they are
-    std::vector<std::uint32_t> generations_;            ///< by record, how often it was used
-    std::vector<std::uint32_t> free_;                   ///< capacity for every record
+    std::pmr::memory_resource* memory_;
+    std::size_t room_;                       ///< bytes of one sequence's tokens
+    std::vector<std::byte*> blocks_;         ///< the records stay where they are
+    std::vector<std::uint32_t> generations_; ///< by record, how often it was used
+    std::vector<std::uint32_t> free_;        ///< capacity for every record
     std::uint64_t last_order_ = 0;
 };
 

@@ -10,71 +10,72 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <memory>
+#include <cstring>
 #include <span>
 
 namespace vtensor::kv::detail {
 
-/// Used by one thread, also where it is const. Whoever adds sees to it that there is room.
+/// An array of runs of 64 tokens. The run that the next token belongs to is in the record, and goes to its
+/// place when it is full. Used by one thread, also where it is const. Whoever adds sees to it that there is
+/// room.
 class token_log {
   public:
-    [[nodiscard]] std::size_t size() const noexcept { return size_; }
+    [[nodiscard]] std::size_t size() const noexcept { return end_ - first_; }
 
     /// All of them; valid until the next change.
     [[nodiscard]] std::span<const token_id> view() const noexcept {
-        settle();
-        return {array_.get(), size_};
+        if (array_ == nullptr)
+            return {};
+        write_newest();
+        return {array_ + first_, size()};
     }
 
-    /// Room for `most`, of which the first `touched` have memory: else the step that comes there first would
-    /// pay for a page fault. Logs whose tokens go to their arrays in different steps have a different
-    /// `phase`. Throws where there is no memory.
-    void reserve(std::size_t most, std::size_t touched, std::size_t phase) {
-        array_ = std::make_unique_for_overwrite<token_id[]>(most);
-        std::fill_n(array_.get(), std::min(most, touched), token_id{});
-        phase_ = static_cast<std::uint8_t>(phase % newest_.size());
+    /// Bytes of the room for `most` tokens.
+    [[nodiscard]] static constexpr std::size_t room_for(std::size_t most) noexcept {
+        return (most / run + 2) * run * sizeof(token_id);
+    }
+    /// Its tokens lie in `room` from now on, which outlives it. Logs whose runs are full in different steps
+    /// have a different `phase`.
+    void use(token_id* room, std::size_t phase) noexcept {
+        array_ = room;
+        first_ = static_cast<std::uint32_t>(phase % run);
         clear();
     }
     void add(std::span<const token_id> tokens) noexcept {
         if (tokens.size() == 1) { // what a step does
-            newest_[end_++] = tokens.front();
-            ++size_;
-            if (end_ == newest_.size()) {
-                settle();
-                first_ = end_ = 0;
-            }
+            newest_[end_ % run] = tokens.front();
+            if (++end_ % run == 0)
+                std::memcpy(array_ + (end_ - run), newest_.data(), sizeof newest_);
             return;
         }
-        settle();
-        std::copy(tokens.begin(), tokens.end(), array_.get() + size_);
-        size_ += static_cast<std::uint32_t>(tokens.size());
+        write_newest();
+        std::copy(tokens.begin(), tokens.end(), array_ + end_);
+        end_ += static_cast<std::uint32_t>(tokens.size());
+        read_newest();
     }
     /// Forgets those from `tokens` on.
     void truncate(std::size_t tokens) noexcept {
-        settle();
-        size_ = static_cast<std::uint32_t>(std::min(tokens, size()));
+        if (tokens >= size())
+            return;
+        write_newest();
+        end_ = first_ + static_cast<std::uint32_t>(tokens);
+        read_newest();
     }
     /// Keeps the room.
-    void clear() noexcept {
-        size_ = 0;
-        first_ = end_ = phase_;
-    }
+    void clear() noexcept { end_ = first_; }
 
   private:
-    /// A few single stores, which wait for no page: no call of `memmove`.
-    void settle() const noexcept {
-        token_id* to = array_.get() + (size_ - (end_ - first_));
-        for (std::size_t index = first_; index < end_; ++index)
-            *to++ = newest_[index];
-        first_ = end_ = phase_;
-    }
+    static constexpr std::uint32_t run = 64; ///< tokens
 
-    std::uint32_t size_ = 0;
-    mutable std::uint8_t first_ = 0; ///< of what is valid in `newest_`, behind what is in the array
-    mutable std::uint8_t end_ = 0;   ///< of that
-    std::uint8_t phase_ = 0;
-    std::array<token_id, 30> newest_{};
-    std::unique_ptr<token_id[]> array_;
+    /// Where the run begins that the next token belongs to.
+    [[nodiscard]] token_id* newest_run() const noexcept { return array_ + end_ / run * run; }
+    void write_newest() const noexcept { std::copy_n(newest_.data(), end_ % run, newest_run()); }
+    void read_newest() noexcept { std::copy_n(newest_run(), end_ % run, newest_.data()); }
+
+    token_id* array_ = nullptr;
+    std::uint32_t first_ = 0; ///< where the tokens begin in the array
+    std::uint32_t end_ = 0;   ///< and end
+    std::array<token_id, run> newest_{};
 };
 
 } // namespace vtensor::kv::detail
