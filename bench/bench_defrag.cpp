@@ -5,7 +5,7 @@
 // "time" is one call of try_defragment until every page of the rows that stay has been read again, because a
 // page that was mapped anew is met with a fault; the ratio of "hybrid" is that to the quickest other policy
 // that gave back as many pages, round by round: the median, over as many rounds as it takes to know it within
-// 2 % (60 at most; its spread is half the interval that has it with a probability of 95 %). "moving" is the
+// 3 % (40 at most; its spread is half the interval that has it with a probability of 95 %). "moving" is the
 // bandwidth of compaction, bytes copied (read once, written once) by the time of the call, planning and
 // book-keeping included, on a tensor whose growth policy keeps its pages, so that none is unmapped;
 // "unmapping" is what giving them back takes then. "row moves" is the same for the moves alone. The limit of
@@ -36,7 +36,7 @@ namespace {
 
 constexpr bytes tensor_size = 64_MiB;
 constexpr std::size_t repeats = 12;
-constexpr std::size_t most_repeats = 60; ///< where the machine is restless
+constexpr std::size_t most_repeats = 40; ///< where the machine is restless
 
 /// Gives pages back, or for the time of a measurement keeps them.
 struct growth_by_wish {
@@ -265,7 +265,7 @@ void measure(bench::report& report, bytes page, bytes row, pattern way) {
         run_policies(round);
     }
     known_ratio hybrid_ratio = hybrid_to_best(found);
-    for (std::size_t round = repeats + 1; round <= most_repeats && hybrid_ratio.within > 0.02; ++round) {
+    for (std::size_t round = repeats + 1; round <= most_repeats && hybrid_ratio.within > 0.03; ++round) {
         run_policies(round);
         hybrid_ratio = hybrid_to_best(found);
     }

@@ -59,8 +59,9 @@ class cost_probe {
         std::vector<defrag::block_move> scattered;
         for (std::uint32_t page = 0; page < count; page += 2)
             scattered.push_back({middle + page, page, 1});
-        const auto in_one = fastest([&] { return exchange(all); });
-        const auto in_many = fastest([&] { return exchange(scattered); });
+        const auto in_one = fastest([&] { return exchange(all); }, cold_repeats, [&] { overwrite(count); });
+        const auto in_many =
+            fastest([&] { return exchange(scattered); }, cold_repeats, [&] { overwrite(count); });
         const auto waited = fastest([&] { return wait(); });
         for (const auto* one : {&apart, &together, &in_one, &in_many, &waited}) {
             if (!*one)
@@ -102,6 +103,18 @@ class cost_probe {
         const bytes half = range_.page_size() * (pages_ / 2);
         if (stream_ == nullptr)
             detail::cool(range_.start().template to_pointer<const std::byte>() + half.count(), half);
+    }
+
+    /// So were the page tables of pages that are to change places, and what else the system knows of them:
+    /// these nobody can take out of the caches, but others can take their places.
+    void overwrite(std::size_t count) noexcept {
+        if (stream_ != nullptr)
+            return;
+        const std::size_t unused = pages_ / 2 - count;
+        for (const std::size_t first : {count, pages_ / 2 + count})
+            std::memset(range_.start().template to_pointer<std::byte>() +
+                            (range_.page_size() * first).count(),
+                        2, (range_.page_size() * unused).count());
     }
 
     [[nodiscard]] status copy(std::span<const defrag::row_move> moves) noexcept {
@@ -185,9 +198,9 @@ template <class Pool>
 } // namespace detail
 
 /// Moves rows and pages of `memory` bytes of the pool's chunks (less where there are fewer, at least four
-/// pages) a few times: a fraction of a second. The chunks are free again afterwards.
-/// What the CPU copies is taken out of its caches first. `unsupported` where
-/// nobody can copy: memory that the CPU does not reach, and no stream.
+/// pages) a few times: a fraction of a second. The chunks are free again afterwards. What the CPU copies is
+/// taken out of its caches first. `unsupported` where nobody can copy: memory that the CPU does not reach,
+/// and no stream.
 template <class Pool>
 [[nodiscard]] result<defrag::costs> try_measure_costs(Pool& pool, bytes memory = bytes{32u << 20}) noexcept {
     return detail::measure_costs(pool, memory, static_cast<const detail::stream_of<Pool>*>(nullptr));

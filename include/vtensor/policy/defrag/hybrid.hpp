@@ -31,9 +31,7 @@ struct hybrid {
         if (!measured.known() || from.block_rows == 0 || !worth_remapping(from))
             return swap_with_last{}.plan(from, into);
         const sliding slides = by_sliding(from);
-        constexpr double about =
-            1.25; // to plan and to carry out two kinds of moves costs more than is counted
-        if (slides.cost <= about * slides.least_else)
+        if (slides.cost <= slides.least_copying && slides.cost <= beyond_planning * slides.least_swapping)
             return remap{}.plan(from, into);
         const status outcome = swap_with_last{}.plan(from, into);
         if (!outcome || into.rows.empty())
@@ -46,11 +44,14 @@ struct hybrid {
     }
 
   private:
-    /// `remap`, and what the other ways may cost.
+    /// `remap`, and what the other ways cost at least.
     struct sliding {
         double cost = never; ///< where it frees the pages that dense rows do
-        double least_else = 0;
+        double least_copying = 0;
+        double least_swapping = 0;
     };
+    /// Two kinds of moves cost more than is counted, to be planned and to be carried out.
+    static constexpr double beyond_planning = 1.25;
     static constexpr double never = std::numeric_limits<double>::infinity();
 
     [[nodiscard]] double copying(const state& from, std::size_t rows, std::size_t runs) const noexcept {
@@ -81,7 +82,7 @@ struct hybrid {
         const double full_blocks = static_cast<double>(behind) / static_cast<double>(from.block_rows);
         const double by_pages =
             full_blocks * static_cast<double>(from.block_pages) * measured.remapped_page + measured.waited;
-        return {remapping(from, changed), std::min(copying(from, behind, 1), by_pages)};
+        return {remapping(from, changed), copying(from, behind, 1), by_pages};
     }
 
     [[nodiscard]] status choose(const state& from, const sliding& slides, defrag::plan& into) const {
@@ -93,7 +94,8 @@ struct hybrid {
         double best = copying_alone;
         std::size_t chosen = 0;
         detail::block_swaps swaps;
-        if (page_cost < row_cost * static_cast<double>(from.block_rows)) { // a full block is worth it
+        const bool may_swap = std::min(copying_alone, slides.cost) > beyond_planning * slides.least_swapping;
+        if (may_swap && page_cost < row_cost * static_cast<double>(from.block_rows)) { // worth a full block
             swaps = detail::block_swaps{from, into.rows_after};
             for (const double block_cost :
                  {page_cost, 2 * page_cost}) { // of a dead block in the head, of others
