@@ -15,7 +15,7 @@
 #include "support/bench_report.hpp"
 
 #include <vtensor/backends/host.hpp>
-#include <vtensor/backends/os/huge_memory.hpp>
+#include <vtensor/backends/host/huge_memory.hpp>
 #include <vtensor/kv/manager.hpp>
 #include <vtensor/kv/per_layer_cache.hpp>
 

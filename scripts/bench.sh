@@ -50,7 +50,7 @@ done
     echo "\`spread\` is half the distance between the quartiles. What is measured and how stands at the head of each"
     echo "\`bench/*.cpp\`."
     for bench in "${all[@]}"; do
-        [ ! -f "$sections/$bench" ] || { echo; sed -e :a -e '/^\n*$/{$d;N;ba' -e '}' "$sections/$bench"; }
+        [ ! -f "$sections/$bench" ] || printf '\n%s\n' "$(<"$sections/$bench")"
     done
 } >"$page"
 echo "Written: $page"

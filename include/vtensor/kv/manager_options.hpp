@@ -28,7 +28,7 @@ struct manager_options {
     /// Caches without a page that are kept, with their addresses, for sequences to come.
     std::size_t spare_caches = 8;
     /// Of the records and tokens of sequences, in blocks for 32 of them. None: operator new. On huge pages
-    /// (backends/os/huge_memory.hpp) a step after a pause is quicker. It must outlive the manager.
+    /// (backends/host/huge_memory.hpp) a step after a pause is quicker. It must outlive the manager.
     std::pmr::memory_resource* records = nullptr;
 };
 

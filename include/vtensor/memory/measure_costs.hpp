@@ -106,7 +106,8 @@ class cost_probe {
     }
 
     /// So were the page tables of pages that are to change places, and what else the system knows of them:
-    /// these nobody can take out of the caches, but others can take their places.
+    /// these nobody can take out of the caches, but what is written can take their places: the pages that
+    /// stay where they are, which large pages may have none of.
     void overwrite(std::size_t count) noexcept {
         if (stream_ != nullptr)
             return;

@@ -11,7 +11,7 @@
 
 using namespace vtensor;
 
-TEST_CASE("A log has the tokens that a vector has, whatever the order of the calls", "[kv][token_log]") {
+TEST_CASE("A log has the tokens that a vector has, whatever the order of the calls") {
     constexpr std::size_t most = 200;
     std::mt19937_64 engine{5};
     const auto below = [&](std::size_t bound) { return static_cast<std::size_t>(engine() % bound); };

@@ -110,6 +110,7 @@ class cache_keeper {
     /// No sequence runs on it any more. What the tree has of it stays, the rest is forgotten.
     void set_aside(entry& one) noexcept {
         ahead_.exclude(one);
+        one.cache.keep_counts_in(nullptr); // the sequence's record goes
         if (one.recorded == 0) {
             if (one.is_broken) {
                 destroy(one);

@@ -12,7 +12,7 @@
 #include <array>
 #include <atomic>
 #include <cstddef>
-#include <memory_resource>
+#include <memory>
 #include <new>
 #include <utility>
 
@@ -31,17 +31,14 @@ class cache_shelf {
     cache_shelf& operator=(const cache_shelf&) = delete;
     ~cache_shelf() {
         for (list& one : lists_)
-            one.clear_and_dispose(dispose());
+            one.clear_and_dispose(std::default_delete<entry>{});
     }
 
     /// A new entry, blank. Null where there is no memory for it.
     [[nodiscard]] entry* add(Cache&& made, salt_id salt) noexcept {
-        entry* fresh = nullptr;
-        try {
-            fresh = allocator().template new_object<entry>(std::move(made));
-        } catch (const std::bad_alloc&) {
+        entry* const fresh = new (std::nothrow) entry{std::move(made)};
+        if (fresh == nullptr)
             return nullptr;
-        }
         fresh->salt = salt;
         of(cache_use::blank).push_back(*fresh);
         account(*fresh, fresh->cache.figures().mapped);
@@ -51,7 +48,7 @@ class cache_shelf {
     void destroy(entry& gone) noexcept {
         account(gone, bytes{0});
         list& from = of(gone.use);
-        from.erase_and_dispose(from.iterator_to(gone), dispose());
+        from.erase_and_dispose(from.iterator_to(gone), std::default_delete<entry>{});
     }
     /// Behind those that came to this use before.
     void move(entry& one, cache_use use) noexcept {
@@ -104,12 +101,6 @@ class cache_shelf {
         one.mapped = mapped;
     }
 
-    [[nodiscard]] std::pmr::polymorphic_allocator<> allocator() noexcept { return &memory_; }
-    [[nodiscard]] auto dispose() noexcept {
-        return [this](entry* gone) { allocator().delete_object(gone); };
-    }
-
-    std::pmr::unsynchronized_pool_resource memory_; ///< entries side by side: a step touches many
     std::array<list, 3> lists_;
     std::atomic<std::size_t> held_{0};
     std::atomic<std::size_t> blank_{0};

@@ -155,8 +155,6 @@ class sequence_life {
     /// The sequence runs no more. Its cache is set aside.
     void leave(sequence_type& one) noexcept {
         one.entry->needed = 0;
-        memory_.ahead().exclude(*one.entry);
-        one.entry->cache.keep_counts_in(nullptr);
         memory_.set_aside(*std::exchange(one.entry, nullptr));
         unlock(std::exchange(one.lock, lock_id{}));
         one.state = sequence_state::preempted;

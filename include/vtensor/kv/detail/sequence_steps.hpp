@@ -27,7 +27,6 @@ class sequence_steps : public sequence_life<Cache, Reclaim, Preemption> {
   public:
     using base::base;
     using base::counters;
-    using base::find;
     using base::known;
     using base::memory;
     using base::most_tokens;

@@ -24,8 +24,6 @@ class token_log {
 
     /// All of them; valid until the next change.
     [[nodiscard]] std::span<const token_id> view() const noexcept {
-        if (array_ == nullptr)
-            return {};
         write_newest();
         return {array_ + first_, size()};
     }

@@ -4,8 +4,11 @@
 // pauses between: one translation of an address serves two megabytes of it.
 #pragma once
 
+#include <vtensor/backends/host/addresses.hpp>
+#include <vtensor/backends/host/huge_pages.hpp>
+#include <vtensor/core/units.hpp>
+
 #include <cstddef>
-#include <cstdint>
 #include <limits>
 #include <memory_resource>
 #include <new>
@@ -19,39 +22,36 @@ namespace vtensor {
 /// calls of the system each.
 class huge_memory final : public std::pmr::memory_resource {
   public:
-    static constexpr std::size_t page = std::size_t{2} << 20;
+    static constexpr std::size_t page = host::huge_page_size.count();
 
   private:
     [[nodiscard]] static constexpr bool is_small(std::size_t size, std::size_t alignment) noexcept {
         return size < page / 4 || alignment > page;
     }
-    [[nodiscard]] static constexpr std::size_t whole(std::size_t size) noexcept {
-        return (size + page - 1) / page * page;
+    [[nodiscard]] static constexpr bytes whole(std::size_t size) noexcept {
+        return host::huge_page_size * (size / page + (size % page != 0 ? 1 : 0));
     }
 
     void* do_allocate(std::size_t size, std::size_t alignment) override {
         if (is_small(size, alignment))
             return std::pmr::new_delete_resource()->allocate(size, alignment);
-        if (size > std::numeric_limits<std::size_t>::max() - 2 * page)
+        if (size > std::numeric_limits<std::size_t>::max() / 2) // whole pages of it could not be counted
             throw std::bad_alloc{};
-        // A page more, so that there is a place to begin; what lies around is given back.
-        const std::size_t wanted = whole(size);
-        void* const got =
-            ::mmap(nullptr, wanted + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        if (got == MAP_FAILED)
+        const address where = host::reserve_addresses(whole(size), host::huge_page_size);
+        if (where == address{})
             throw std::bad_alloc{};
-        auto* const first = static_cast<std::byte*>(got);
-        const std::size_t before = (page - reinterpret_cast<std::uintptr_t>(first) % page) % page;
-        if (before > 0)
-            ::munmap(first, before);
-        ::munmap(first + before + wanted, page - before);
-        static_cast<void>(::madvise(first + before, wanted, MADV_HUGEPAGE));
-        return first + before;
+        void* const block = where.to_pointer();
+        if (::mprotect(block, whole(size).count(), PROT_READ | PROT_WRITE) != 0) {
+            host::release_addresses(where, whole(size));
+            throw std::bad_alloc{};
+        }
+        static_cast<void>(::madvise(block, whole(size).count(), MADV_HUGEPAGE));
+        return block;
     }
     void do_deallocate(void* block, std::size_t size, std::size_t alignment) override {
         if (is_small(size, alignment))
             return std::pmr::new_delete_resource()->deallocate(block, size, alignment);
-        ::munmap(block, whole(size));
+        host::release_addresses(address{block}, whole(size));
     }
     [[nodiscard]] bool do_is_equal(const std::pmr::memory_resource& other) const noexcept override {
         return dynamic_cast<const huge_memory*>(&other) != nullptr;

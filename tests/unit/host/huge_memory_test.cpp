@@ -2,7 +2,7 @@
 // Memory on huge pages by the kernel's own account.
 #include "support/catch.hpp"
 
-#include <vtensor/backends/os/huge_memory.hpp>
+#include <vtensor/backends/host/huge_memory.hpp>
 
 #include <cstddef>
 #include <cstdint>
@@ -10,7 +10,8 @@
 #include <cstring>
 #include <fstream>
 #include <limits>
-#include <sstream>
+#include <memory_resource>
+#include <new>
 #include <string>
 
 using vtensor::huge_memory;
