@@ -25,7 +25,7 @@ using testing::reference_chunk;
 // What the backend under comparison must be made with.
 inline constexpr bytes unit = 4_KiB;
 inline constexpr bytes capacity = 64 * unit;
-inline constexpr std::size_t max_mappings = 12;
+inline constexpr std::size_t max_mappings = 5;
 
 /// The seed of this run: VTENSOR_TEST_SEED, or a new one each time.
 inline unsigned long chosen_seed() {
@@ -114,9 +114,14 @@ class comparison {
         std::size_t pages = 0;
         bool alive = true;
     };
+    struct placed {
+        address start;
+        bytes size;
+    };
     struct created {
         typename Subject::backend_type::chunk_type real;
         reference_chunk modelled;
+        bytes size;
     };
     static constexpr bytes spacing{512}; ///< between the bytes that are written and compared
 
@@ -155,6 +160,13 @@ class comparison {
         const reserved& range = ranges_[below(ranges_.size())];
         const address where{range.start.value() + unit.count() * below(range.pages + 3) - unit.count()};
         return once_in(40) ? where + bytes{1 + below(unit.count())} : where;
+    }
+    /// A mapping that stands, in half of the cases; else anything, and mostly nonsense.
+    placed some_place() {
+        if (!mappings_.empty() && once_in(2))
+            return mappings_[below(mappings_.size())];
+        const address where = some_address();
+        return {where, some_size(5)};
     }
     created some_chunk() {
         return chunks_.empty() || once_in(50) ? created{} : chunks_[below(chunks_.size())];
@@ -205,11 +217,12 @@ class comparison {
         same(real, modelled);
         if (!real)
             return;
-        const created chunk{*real, *modelled};
+        const created chunk{*real, *modelled, size};
         if (chunks_.size() < 40) // so that some slots hold chunks that are long destroyed
-            chunks_.push_back(chunk);
-        else
-            chunks_[below(chunks_.size())] = chunk;
+            return chunks_.push_back(chunk);
+        created& slot = chunks_[below(chunks_.size())];
+        same(real_.destroy(slot.real), model_.destroy(slot.modelled)); // nobody could name it any more
+        slot = chunk;
     }
     void destroy() {
         const created chunk = some_chunk();
@@ -218,11 +231,13 @@ class comparison {
     void map() {
         const created chunk = some_chunk();
         const address where = some_address();
-        same(real_.map(where, chunk.real), model_.map(where, chunk.modelled));
+        const status outcome = real_.map(where, chunk.real);
+        same(outcome, model_.map(where, chunk.modelled));
+        if (outcome)
+            mappings_.push_back({where, chunk.size});
     }
     void set_access() {
-        const address where = some_address();
-        const bytes size = some_size(5);
+        const auto [where, size] = some_place();
         const std::array wishes{access_mode::none, access_mode::read, access_mode::read_write,
                                 access_mode::read_write, static_cast<access_mode>(once_in(20) ? 3 : 2)};
         const access_mode allowed = wishes[below(wishes.size())];
@@ -232,9 +247,14 @@ class comparison {
             write(where, size);
     }
     void unmap() {
-        const address where = some_address();
-        const bytes size = some_size(5);
-        same(real_.unmap(where, size), model_.unmap(where, size));
+        const placed gone = some_place();
+        const status outcome = real_.unmap(gone.start, gone.size);
+        same(outcome, model_.unmap(gone.start, gone.size));
+        if (!outcome)
+            return;
+        std::erase_if(mappings_, [&](const placed& mapping) {
+            return gone.start <= mapping.start && mapping.start < gone.start + gone.size;
+        });
     }
     void write(address where, bytes size) {
         for (bytes offset{0}; offset < size; offset += spacing) {
@@ -250,6 +270,7 @@ class comparison {
     reference_backend model_{{unit, capacity, max_mappings}};
     std::vector<reserved> ranges_;
     std::vector<created> chunks_;
+    std::vector<placed> mappings_; ///< those that stand
     std::size_t refused_ = 0;
     std::size_t succeeded_ = 0;
     std::array<std::size_t, 32> codes_{};
@@ -273,8 +294,8 @@ void compare_with_the_model() {
             both.compare_access();
     }
     // The calls were a fair mixture: every refusal of the contract came up, and much succeeded.
-    CHECK(both.successes() > calls / 10);
-    CHECK(both.refusals() > calls / 10);
+    CHECK(both.successes() > calls / 4);
+    CHECK(both.refusals() > calls / 4);
     for (const errc code :
          {errc::invalid_argument, errc::misaligned, errc::out_of_memory, errc::out_of_addresses,
           errc::too_many_mappings, errc::not_reserved, errc::already_mapped, errc::not_mapped,
