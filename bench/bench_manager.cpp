@@ -2,16 +2,18 @@
 // What does a step of a serving engine cost the thread that schedules it?
 //
 // 64 sequences × 32 layers × (K, V), rows of 256 bytes, pages of 64 KiB from a pool that has them, on the
-// host backend. "extend" is one call of try_extend for one more token of every sequence, in steps of 2 ms,
-// during which a mapper thread maps ahead: one that is woken, or one that looks for requests by itself every
-// 500 us; against the same with the calling thread mapping what it needs. Between the calls the thread
-// sleeps, as it does while a model computes elsewhere, or spins, as one that waits for a device does. "128
-// lines" says what this machine makes of so little after such a pause: one write to each of 128 lines of
-// memory (two a sequence), and nothing else. Records lie on huge pages where the system has them to give. The
-// sequences begin with different lengths, so that their pages end at different steps. The others are one call
-// each on a sequence of 2,000 tokens: "new" maps all its pages, "adopted" finds the pages of a released
-// sequence, "matched" maps those of a recorded prefix a second time, "continued" takes the cache of the
-// sequence that it continues. Times are wall times of the calling thread.
+// host backend. "extend" is one call of try_extend for one more token of every sequence, which the engine has
+// just written into the batch, in steps of 2 ms, during which a mapper thread maps ahead: one that is woken,
+// or one that looks for requests by itself every 500 us; against the same with the calling thread mapping
+// what it needs. Between the calls the thread sleeps, as it does while a model computes elsewhere, or spins,
+// as one that waits for a device does. "128 lines" says what this machine makes of so little after such a
+// pause: one write to each of 128 lines of memory (two a sequence), and nothing else. Records lie on huge
+// pages where the system has them to give. The sequences begin with different lengths, so that their pages
+// end at different steps. Figures of steps are those of the round in the middle of several, and the ratio is
+// that to the synchronous way in the same round. The others are one call each on a sequence of 2,000 tokens:
+// "new" maps all its pages, "adopted" finds the pages of a released sequence, "matched" maps those of a
+// recorded prefix a second time, "continued" takes the cache of the sequence that it continues. Times are
+// wall times of the calling thread.
 #include "support/bench_report.hpp"
 
 #include <vtensor/backends/host.hpp>
@@ -20,6 +22,7 @@
 #include <vtensor/kv/per_layer_cache.hpp>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cstddef>
 #include <memory>
@@ -83,19 +86,24 @@ std::vector<double> decode(mapper* thread, bool spins, std::size_t steps) {
             manager->try_create(text(1 + 4 * index, static_cast<int>(index) * 10'000)).value().id);
     throw_if_failed(pool.prefill(sequences * layers * 2 * (steps / tokens_a_page + 3)));
 
-    const std::vector<kv::token_id> token{1};
-    std::vector<kv::extension> batch;
-    for (const kv::sequence_id one : running)
-        batch.push_back({one, token});
+    // As an engine does that has sampled a token for each of them.
+    std::vector<kv::token_id> sampled(sequences);
+    std::vector<kv::extension> batch(sequences);
+    const auto sample = [&](std::size_t step) {
+        for (std::size_t index = 0; index < sequences; ++index) {
+            sampled[index] = static_cast<kv::token_id>(step + index);
+            batch[index] = {running[index], std::span{&sampled[index], 1}};
+        }
+    };
+    sample(0);
     throw_if_failed(manager->try_extend(batch)); // asks for the first pages ahead
     if (thread != nullptr)
         thread->drain();
     std::vector<double> times;
     for (std::size_t step = 0; step < steps; ++step) {
+        sample(step);
         times.push_back(microseconds([&] { throw_if_failed(manager->try_extend(batch)); }));
         pause(spins);
-        if (step % 500 == 499)
-            std::cerr << (thread != nullptr ? "look-ahead" : "synchronous") << ": step " << step + 1 << '\n';
     }
     return times;
 }
@@ -117,36 +125,57 @@ std::vector<double> touch(bool spins, std::size_t steps) {
     return times;
 }
 
-void measure_steps(bench::report& report, std::size_t steps) {
+// What is measured of the steps: the quantile of a round's, and of those the one in the middle; of the
+// longest the longest.
+struct step_figure {
+    const char* metric;
+    double of_steps, of_rounds;
+};
+constexpr std::array step_figures{step_figure{"median", 0.5, 0.5}, step_figure{"p99", 0.99, 0.5},
+                                  step_figure{"max", 1, 1}};
+
+void measure_steps(bench::report& report, std::size_t rounds, std::size_t steps) {
+    static constexpr std::array names{"extend, synchronous", "extend, look-ahead, woken",
+                                      "extend, look-ahead, looking", "128 lines"};
     for (const bool spins : {false, true}) {
-        const std::string wait = spins ? ", spinning" : ", sleeping";
-        const bench::samples alone{decode(nullptr, spins, steps)};
-        const auto add = [&](const std::string& name, const std::vector<double>& times) {
-            const bench::samples of{times};
-            for (const auto& [metric, share] : {std::pair{"median", 0.5}, {"p99", 0.99}, {"max", 1.0}})
-                report.add({.name = name + wait,
-                            .metric = metric,
-                            .value = of.quantile(share),
-                            .unit = "us",
-                            .limit = alone.quantile(share),
-                            .ratio = of.quantile(share) / alone.quantile(share),
-                            .repeats = steps});
-        };
-        for (const auto& [metric, share] : {std::pair{"median", 0.5}, {"p99", 0.99}, {"max", 1.0}})
-            report.add({.name = "extend, synchronous" + wait,
-                        .metric = metric,
-                        .value = alone.quantile(share),
-                        .unit = "us",
-                        .repeats = steps});
-        {
-            mapper woken;
-            add("extend, look-ahead, woken", decode(&woken, spins, steps));
+        std::vector<bench::rounds<names.size()>> figures(step_figures.size(),
+                                                         bench::rounds<names.size()>{rounds});
+        for (std::size_t round = 0; round < rounds; ++round) {
+            std::cerr << (spins ? "spinning" : "sleeping") << ": round " << round + 1 << " of " << rounds
+                      << '\n';
+            const auto note = [&](std::size_t which, std::vector<double> times) {
+                const bench::samples of{std::move(times)};
+                for (std::size_t figure = 0; figure < step_figures.size(); ++figure)
+                    figures[figure][round][which] = of.quantile(step_figures[figure].of_steps);
+            };
+            note(0, decode(nullptr, spins, steps));
+            {
+                mapper woken;
+                note(1, decode(&woken, spins, steps));
+            }
+            {
+                mapper looking{std::chrono::microseconds{500}};
+                note(2, decode(&looking, spins, steps));
+            }
+            note(3, touch(spins, steps));
         }
-        {
-            mapper looking{std::chrono::microseconds{500}};
-            add("extend, look-ahead, looking", decode(&looking, spins, steps));
+        for (std::size_t which = 0; which < names.size(); ++which) {
+            for (std::size_t figure = 0; figure < step_figures.size(); ++figure) {
+                const double middle = step_figures[figure].of_rounds;
+                const bench::samples values = figures[figure].seconds(which);
+                bench::record line{.name = std::string{names[which]} + (spins ? ", spinning" : ", sleeping"),
+                                   .metric = step_figures[figure].metric,
+                                   .value = values.quantile(middle),
+                                   .unit = "us",
+                                   .spread = values.spread(),
+                                   .repeats = rounds};
+                if (which > 0) {
+                    line.limit = figures[figure].seconds(0).quantile(middle);
+                    line.ratio = figures[figure].ratio(which, 0).median();
+                }
+                report.add(std::move(line));
+            }
         }
-        add("128 lines", touch(spins, steps));
     }
 }
 
@@ -205,6 +234,6 @@ void measure_verbs(bench::report& report, std::size_t rounds) {
 int main(int argc, char** argv) {
     bench::report report{"bench_manager"};
     measure_verbs(report, 15);
-    measure_steps(report, 3000);
+    measure_steps(report, 7, 1200);
     return report.finish(bench::json_option(argc, argv));
 }

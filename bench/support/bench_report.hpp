@@ -59,7 +59,7 @@ class samples {
     std::vector<double> sorted_;
 };
 
-/// Seconds of several pieces of work, by round, so that one round's figures can be compared.
+/// Seconds, or another figure, of several pieces of work, by round, so that one round's can be compared.
 template <std::size_t Works>
 class rounds {
   public:
