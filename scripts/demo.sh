@@ -8,10 +8,18 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . scripts/packages.sh
 
 need_packages "${build_packages[@]}"
-echo "Building the decoder (about a minute the first time) ..."
+echo "Building the decoder (a few minutes the first time) ..."
 cmake --preset release -B build/demo -DVTENSOR_BUILD_TESTS=OFF -DVTENSOR_BUILD_BENCH=OFF "${launcher_options[@]}" \
     >/dev/null
-if ! cmake --build build/demo --target vtensor-decoder >build/demo/build.log 2>&1; then
+# How far it is, on a terminal.
+show_progress() {
+    local line
+    while IFS= read -r line; do
+        [[ -t 1 && $line =~ ^\[([0-9]+/[0-9]+)\] ]] && printf '\r  %s ' "${BASH_REMATCH[1]}"
+    done
+    [ ! -t 1 ] || printf '\r\033[K'
+}
+if ! cmake --build build/demo --target vtensor-decoder 2>&1 | tee build/demo/build.log | show_progress; then
     tail -n 30 build/demo/build.log >&2
     echo "The build failed; all of it is in build/demo/build.log." >&2
     exit 1
