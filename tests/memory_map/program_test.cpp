@@ -64,11 +64,33 @@ TEST_CASE("memory_map writes a page of a story that has all there is to show") {
     CHECK(content_of(path).size() == page.size());
 }
 
+TEST_CASE("memory_map shows a manager that never has more memory than it may have") {
+    const decoder_test::temporary_directory folder;
+    const std::string path = (folder.path() / "map.html").string();
+    const finished end = run({"--story", "manager", "--output", path});
+    CHECK(end.code == 0);
+    CHECK(end.err.empty());
+
+    const auto timeline = nlohmann::json::parse(memory_map::testing::timeline_in(content_of(path)));
+    for (const auto& step : timeline.at("steps"))
+        CHECK(step.at("op") != "failed");
+    const auto most = [&](const char* of) {
+        std::size_t found = 0;
+        for (const std::size_t bytes : timeline.at("totals").at(of))
+            found = std::max(found, bytes);
+        return found / timeline.at("page").get<std::size_t>();
+    };
+    CHECK(most("physical") == 40);
+    CHECK(most("shared") >= 20); // two answers to one question, and its system prompt
+    CHECK(most("mapped") > most("physical"));
+}
+
 TEST_CASE("memory_map says in one sentence why it wrote nothing") {
     check_refused({"--output", "/nonexistent/map.html"}, "cannot write /nonexistent/map.html: No such file");
     check_refused({"--output", "/"}, "cannot write /");
     check_refused({"--output"}, "--output");
     check_refused({"--speed", "11"}, "see --help");
+    check_refused({"--story", "prince"}, "--story");
     check_refused({"word"}, "see --help");
     if (fs::exists("/dev/full"))
         check_refused({"--output", "/dev/full"}, "No space left on device");

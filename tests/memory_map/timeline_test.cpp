@@ -3,6 +3,7 @@
 // The steps that the page is given: they lead, one by one, to what the model says.
 #include "recorded.hpp"
 
+#include <manager_story.hpp>
 #include <story.hpp>
 #include <timeline.hpp>
 
@@ -47,8 +48,8 @@ struct pages_of_steps {
     }
 };
 
-TEST_CASE("the story's steps lead to what the pool, the tensors and the model say") {
-    const told_story story = tell_story();
+TEST_CASE("the steps of a story lead to what the pool, the tensors and the model say") {
+    const told_story story = GENERATE(tell_story, tell_manager_story)();
     const json timeline = make_timeline("a story", story.entries);
     const memory_model model = replay(story.entries);
 

@@ -3,6 +3,7 @@
 // memory_map: exit code 0 when the file was written, 2 with one line on stderr when something the user can
 // mend stood in the way, 1 for a mistake of our own.
 #include "html_page.hpp"
+#include "manager_story.hpp"
 #include "story.hpp"
 #include "timeline.hpp"
 
@@ -17,6 +18,7 @@
 #include <cstring>
 #include <exception>
 #include <iostream>
+#include <map>
 #include <new>
 #include <stdexcept>
 #include <string>
@@ -48,9 +50,18 @@ void write_file(const std::string& path, std::string_view content) {
     }
 }
 
-void run(const std::string& path) {
-    const memory_map::told_story story = memory_map::tell_story();
-    const auto timeline = memory_map::make_timeline("vtensor: a memory map", story.entries);
+/// A run that can be shown.
+struct choice {
+    const char* title;
+    memory_map::told_story (*tell)();
+};
+const std::map<std::string, choice> stories{
+    {"tensors", {"vtensor: a memory map", memory_map::tell_story}},
+    {"manager", {"vtensor: a memory map of a manager's sequences", memory_map::tell_manager_story}}};
+
+void run(const std::string& path, const choice& chosen) {
+    const memory_map::told_story story = chosen.tell();
+    const auto timeline = memory_map::make_timeline(chosen.title, story.entries);
     const std::string page = memory_map::make_html(timeline);
     write_file(path, page);
     std::cout << path << ": " << timeline.at("steps").size() << " steps, "
@@ -66,14 +77,20 @@ int fail(int code, const std::string& sentence) {
 
 int main(int count, char** words) {
     std::string path = "memory_map.html";
+    std::string story = "tensors";
     CLI::App app{"Writes an HTML file that shows, step by step, what the library does to memory while "
                  "conversations come, share, change and go.",
                  "memory_map"};
     app.add_option("--output", path, "The file to write (default: memory_map.html)")->type_name("FILE");
+    app.add_option("--story", story,
+                   "What is shown: tensors, each call by hand (default); or manager, requests served in less "
+                   "memory than they want")
+        ->check(CLI::IsMember(stories))
+        ->type_name("NAME");
     app.set_version_flag("--version", "memory_map " VTENSOR_VERSION);
     try {
         app.parse(count, words);
-        run(path);
+        run(path, stories.at(story));
         return 0;
     } catch (const CLI::CallForHelp&) {
         std::cout << app.help();
