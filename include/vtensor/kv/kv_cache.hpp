@@ -43,6 +43,7 @@ class kv_cache {
     using backend_type = typename Layer::backend_type;
     using pool_type = typename Layer::pool_type;
     using options_type = cache_options<typename Layer::growth_policy_type>;
+    using stream_type = vtensor::detail::stream_of<pool_type>; ///< means nothing where the backend has none
 
     /// Reserves addresses; maps nothing yet. `invalid_argument` where a size is 0, `out_of_addresses`,
     /// `unsupported` where the layout cannot be on that backend.
@@ -77,6 +78,14 @@ class kv_cache {
     [[nodiscard]] const model_shape& shape() const noexcept { return shape_; }
     [[nodiscard]] const options_type& options() const noexcept { return options_; }
     [[nodiscard]] pool_type& pool() const noexcept { return layers_.pool(); }
+
+    /// All work on the rows is queued on this stream from now on, and nothing of it needs to be done when a
+    /// verb is called: what the cache copies is queued behind it, and before pages are unmapped, exchanged or
+    /// touched by the CPU the call waits on the host, as the destructor does. Without a stream nothing queued
+    /// may be using what a verb names. The stream must outlive the cache.
+    void set_stream(const stream_type& stream) noexcept requires vtensor::detail::has_streams<pool_type> {
+        layers_.set_stream(stream);
+    }
 
     // ---- tokens ----
 
@@ -156,10 +165,10 @@ class kv_cache {
 
     /// The first `tokens` tokens of `donor`, which has as many, become this cache's, which has none. Whole
     /// pages are mapped a second time, as many as the rule says, and are read-only in both caches from then
-    /// on; the rest is copied, by the CPU, and so is everything where heads are packed. Of a donor with
-    /// evicted rows those at these positions. In all layers or in none; but surplus pages of this cache are
-    /// given up first. `invalid_argument` where shape or pool differ. No other owner may be using the donor.
-    /// O(pages).
+    /// on; the rest is copied, on the stream or by the CPU; where heads are packed everything, by the CPU. Of
+    /// a donor with evicted rows those at these positions. In all layers or in none; but surplus pages of
+    /// this cache are given up first. `invalid_argument` where shape or pool differ. No other owner may be
+    /// using the donor. O(pages).
     template <sharing_policy Rule = sharing::map_all>
     [[nodiscard]] status try_share_prefix_of(kv_cache& donor, std::size_t tokens,
                                              const Rule& rule = {}) noexcept {
@@ -167,6 +176,10 @@ class kv_cache {
             return error{errc::invalid_argument, verb::share, 0, bytes{0}};
         const std::scoped_lock lock{mutex_, donor.mutex_};
         donor.settle_all();
+        if (is_copied_by_cpu()) {
+            if (const status outcome = layers_.wait_for_work(); !outcome)
+                return outcome;
+        }
         if (const status outcome = layers_.try_share(donor.layers_, tokens, rule); !outcome)
             return outcome;
         counts_->set_tokens(tokens);
@@ -175,13 +188,17 @@ class kv_cache {
         return {};
     }
     /// Of the first `tokens` tokens, how many another cache can be given. Where the CPU does not reach the
-    /// memory, those on whole pages: nobody could copy the rest.
+    /// memory and there is no stream, those on whole pages: nobody could copy the rest.
     [[nodiscard]] std::size_t shareable(std::size_t tokens) const noexcept {
         const backend_type& backend = pool().backend();
         if (vtensor::detail::reaches_memory(backend))
             return tokens;
         const std::size_t whole = Layer::rows_of_pages(shape_.layer, pool().chunk_size());
-        return whole == 0 || !vtensor::detail::can_alias(backend) ? 0 : tokens - tokens % whole;
+        if (whole == 0)
+            return 0;
+        if (layers_.stream() != nullptr)
+            return tokens;
+        return vtensor::detail::can_alias(backend) ? tokens - tokens % whole : 0;
     }
     /// The rows of the first `tokens` tokens, which both caches have, are equal in both, says the caller: no
     /// byte is looked at. The whole pages that they fill are in memory once afterwards: this cache's are
@@ -207,6 +224,7 @@ class kv_cache {
         auto made = try_create(layers_.pool(), shape_, options_);
         if (!made)
             return made;
+        made->layers_.use_stream_of(layers_);
         if (const status outcome = made->try_share_prefix_of(*this, tokens(), rule); !outcome)
             return outcome;
         return made;
@@ -238,6 +256,8 @@ class kv_cache {
             return outcome;
         if (!is_whole())
             return error{errc::unsupported, verb::copy, 0, bytes{0}};
+        if (const status outcome = layers_.wait_for_work(); !outcome)
+            return outcome;
         std::byte* next = to.data();
         for (std::size_t index = 0; index < layers_.size(); ++index)
             next = detail::save_rows(layers_[index], next);
@@ -254,6 +274,8 @@ class kv_cache {
             return outcome;
         if (before != 0 && !is_whole())
             return error{errc::unsupported, verb::copy, 0, bytes{0}};
+        if (const status outcome = layers_.wait_for_work(); !outcome)
+            return outcome;
         if (const status outcome = before == 0 ? try_append(tokens) : try_make_writable(0, tokens); !outcome)
             return outcome;
         settle_all();
@@ -321,6 +343,10 @@ class kv_cache {
     [[nodiscard]] bool is_like(const kv_cache& other) const noexcept {
         return &other != this && layers_.size() != 0 && shape_ == other.shape_ &&
                other.layers_.size() == layers_.size() && &layers_.pool() == &other.layers_.pool();
+    }
+    /// Of a donor, whatever else is queued: where heads are packed.
+    [[nodiscard]] bool is_copied_by_cpu() const noexcept {
+        return Layer::rows_of_pages(shape_.layer, pool().chunk_size()) == 0;
     }
     /// Whether every head has the rows of all tokens, in order.
     [[nodiscard]] bool is_whole() noexcept {

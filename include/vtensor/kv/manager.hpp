@@ -29,8 +29,8 @@ namespace vtensor::kv {
 /// there is one, must outlive it. No verb throws. What fails has changed no sequence, unless it says so;
 /// caches that no sequence used may be gone.
 ///
-/// Work that reads the rows of a sequence must be done before the sequence is recorded, released, preempted,
-/// truncated or extended beyond what is ready: the manager knows of no stream.
+/// Work that uses the rows of a sequence must be done before the sequence is recorded, forked, released,
+/// preempted or truncated, unless it is queued on the stream of `set_stream`.
 template <class Cache, reclaim_policy Reclaim = reclaim::cheapest_first,
           preemption_policy Preemption = preemption::recompute>
 class manager {
@@ -41,6 +41,7 @@ class manager {
     using cache_type = Cache;
     using pool_type = typename Cache::pool_type;
     using options_type = typename steps_type::options_type;
+    using stream_type = typename Cache::stream_type; ///< means nothing where the backend has no streams
 
     /// `shape.layer.max_rows` is the length of the longest sequence. `invalid_argument` where a size is 0;
     /// `unsupported` where a mapper is given and the pool is for one thread.
@@ -59,6 +60,14 @@ class manager {
     manager(const manager&) = delete;
     manager& operator=(const manager&) = delete;
     ~manager() = default;
+
+    /// All work on the rows of all sequences is queued on this stream from now on, and nothing of it needs to
+    /// be done when a verb is called, as `kv_cache::set_stream` says: forks and the ends of prefixes are
+    /// copied behind it, and the host waits for it where memory is given back or pages are exchanged. It must
+    /// outlive the manager.
+    void set_stream(const stream_type& stream) noexcept requires vtensor::detail::has_streams<pool_type> {
+        steps_.memory().set_stream(stream);
+    }
 
     // ---- the life of a sequence ----
 

@@ -37,7 +37,7 @@ inline words with_model(const std::filesystem::path& model, const words& more) {
 /// The one line, without its end; the test fails where it is none.
 inline std::string line_of(const finished& run) {
     CHECK(std::count(run.err.begin(), run.err.end(), '\n') == 1);
-    CHECK_THAT(run.err, Catch::StartsWith("vtensor-decoder: "));
+    CHECK_THAT(run.err, Catch::Matchers::StartsWith("vtensor-decoder: "));
     return run.err;
 }
 

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The manager on simulated devices, whose memory the CPU does not reach: what cannot be copied is not
-// matched. The machine's memory is this process's, so that rows can be compared.
+// matched, and with a stream everything can. The machine's memory is this process's, so that rows can be
+// compared.
 #include "engine.hpp"
 
 #include <conformance/device_fixtures.hpp>
+#include <support/fault_loop.hpp>
 #include <support/simulated_streams.hpp>
 
 #include <vtensor/kv/per_head_cache.hpp>
@@ -87,4 +89,57 @@ TEMPLATE_LIST_TEST_CASE("On a device a prefix is matched as far as whole pages r
     CHECK(now.manager->verify());
     CHECK(now.manager->try_fork(next.id).status().code() == errc::unsupported); // a part page
     now.require_same();
+}
+
+TEMPLATE_LIST_TEST_CASE("With a stream a device's prefixes are matched to the token and forked anywhere",
+                        "[device]", setups) {
+    scene<TestType> device;
+    auto& now = device.now;
+    const typename decltype(device.memory)::stream_type of_default{};
+    now.manager->set_stream(of_default);
+    const std::size_t common = 2 * TestType::tokens_of_pages(device.pool.chunk_size()) + 7;
+    const auto first = now.create(text(common + 20)).value().id;
+    REQUIRE(now.manager->try_record(first));
+    const auto second = now.create(joined(text(common), text(9, 2))).value();
+    CHECK(second.matched == common);
+    now.require_same();
+    const auto copy = now.fork(second.id).value();
+    REQUIRE(now.extend(copy, text(3, 3)));
+    REQUIRE(now.extend(second.id, text(3, 4)));
+    now.require_same();
+    REQUIRE(now.overwrite(copy, 1, 2, 5)); // on a page that three have
+    now.require_same();
+    CHECK(now.manager->verify());
+}
+
+TEMPLATE_LIST_TEST_CASE("A driver that fails under a fork on a stream leaves both sequences as they were",
+                        "[device]", setups) {
+    scene<TestType> device;
+    auto& now = device.now;
+    now.manager->set_stream(typename decltype(device.memory)::stream_type{});
+    const auto parent = now.create(text(TestType::tokens_of_pages(device.pool.chunk_size()) + 5)).value().id;
+    simulated::driver_faults faults{device.machine, simulated::code::unknown};
+    const auto look = [&] {
+        CHECK(now.manager->verify());
+        now.require_same();
+    };
+    std::vector<kv::sequence_id> made;
+    const std::size_t failures = for_each_failing_call(
+        faults,
+        [&] {
+            const auto forked = now.fork(parent);
+            if (forked)
+                made.push_back(*forked);
+            return forked.ok();
+        },
+        [&](std::size_t) { look(); },
+        [&] {
+            look();
+            REQUIRE(now.release(made.back()));
+        },
+        errc::native_failure);
+    CHECK(failures > 5);
+    look();
+    REQUIRE(now.extend(made.back(), text(2, 9)));
+    look();
 }

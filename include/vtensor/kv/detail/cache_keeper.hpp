@@ -11,12 +11,14 @@
 #include <vtensor/kv/manager_options.hpp>
 #include <vtensor/kv/model_shape.hpp>
 #include <vtensor/kv/prefix_tree.hpp>
+#include <vtensor/memory/retiring_range.hpp>
 
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
 #include <new>
+#include <optional>
 #include <utility>
 
 namespace vtensor::kv::detail {
@@ -26,6 +28,7 @@ template <class Cache>
 class cache_keeper {
   public:
     using pool_type = typename Cache::pool_type;
+    using stream_type = typename Cache::stream_type;
     using entry = cache_entry<Cache>;
     using tree_type = prefix_tree<entry*>;
     using options_type = manager_options<typename Cache::layer_type::growth_policy_type>;
@@ -70,6 +73,17 @@ class cache_keeper {
         if (now.limit == bytes{0})
             return bytes{std::numeric_limits<std::size_t>::max()};
         return now.limit > now.in_use ? now.limit - now.in_use : bytes{0};
+    }
+
+    /// Of all caches, those to come too.
+    void set_stream(const stream_type& stream) noexcept requires vtensor::detail::has_streams<pool_type> {
+        ahead_.close(); // the mapper uses none of them meanwhile
+        stream_ = stream;
+        for (const cache_use use : {cache_use::running, cache_use::held, cache_use::blank}) {
+            for (entry& one : shelf_.of(use))
+                one.cache.set_stream(stream);
+        }
+        ahead_.open();
     }
 
     // ---- caches ----
@@ -235,6 +249,10 @@ class cache_keeper {
         auto made = Cache::try_create(*pool_, shape_, own);
         if (!made)
             return made.status();
+        if constexpr (vtensor::detail::has_streams<pool_type>) {
+            if (stream_)
+                made->set_stream(*stream_);
+        }
         return add(*std::move(made), salt);
     }
     [[nodiscard]] result<entry*> add(Cache&& made, salt_id salt) noexcept {
@@ -280,6 +298,7 @@ class cache_keeper {
     pool_type* pool_;
     model_shape shape_;
     options_type options_;
+    std::optional<stream_type> stream_; ///< where all work on the caches is queued
     manager_counters counters_;
     cache_shelf<Cache> shelf_;
     tree_type tree_;

@@ -10,6 +10,7 @@
 #include <vtensor/core/units.hpp>
 #include <vtensor/kv/layer_cache.hpp>
 #include <vtensor/kv/model_shape.hpp>
+#include <vtensor/memory/retiring_range.hpp>
 #include <vtensor/memory/slot_map.hpp>
 
 #include <algorithm>
@@ -17,6 +18,7 @@
 #include <limits>
 #include <mutex>
 #include <new>
+#include <optional>
 #include <stdexcept>
 #include <utility>
 #include <vector>
@@ -39,16 +41,19 @@ template <layer_cache Layer>
 class layer_stack {
   public:
     using pool_type = typename Layer::pool_type;
+    using stream_type = vtensor::detail::stream_of<pool_type>;
 
     explicit layer_stack(pool_type& pool) noexcept : pool_{&pool} {}
     layer_stack(layer_stack&& other) noexcept
-        : pool_{other.pool_}, layers_{std::exchange(other.layers_, {})} {}
+        : pool_{other.pool_}, layers_{std::exchange(other.layers_, {})}, stream_{other.stream_} {}
     layer_stack& operator=(layer_stack&& other) noexcept {
+        wait_before_they_go();
         pool_ = other.pool_;
         layers_ = std::exchange(other.layers_, {});
+        stream_ = other.stream_;
         return *this;
     }
-    ~layer_stack() = default;
+    ~layer_stack() { wait_before_they_go(); }
 
     /// Adds `count` layers, each from `make()`, which returns a result.
     template <class Make>
@@ -71,6 +76,21 @@ class layer_stack {
     }
 
     [[nodiscard]] pool_type& pool() const noexcept { return *pool_; }
+
+    /// Where all work on the layers is queued from now on.
+    void set_stream(const stream_type& stream) noexcept { stream_ = stream; }
+    void use_stream_of(const layer_stack& other) noexcept { stream_ = other.stream_; }
+    /// Null where nothing is queued.
+    [[nodiscard]] const stream_type* stream() const noexcept { return stream_ ? &*stream_ : nullptr; }
+    /// Nothing queued uses the layers any more. Waits on the host.
+    [[nodiscard]] status wait_for_work() noexcept {
+        if constexpr (vtensor::detail::has_streams<pool_type>) {
+            if (stream_)
+                return pool_->retiring().wait_for(*stream_);
+        }
+        return {};
+    }
+
     [[nodiscard]] std::size_t size() const noexcept { return layers_.size(); }
     [[nodiscard]] Layer& operator[](std::size_t index) noexcept { return layers_[index]; }
     [[nodiscard]] const Layer& operator[](std::size_t index) const noexcept { return layers_[index]; }
@@ -79,7 +99,7 @@ class layer_stack {
     /// Layer by layer and tensor by tensor, so that the pages of a tensor come from neighbouring chunks.
     [[nodiscard]] status try_prepare(std::size_t tokens, const growth& how) noexcept {
         const bytes created = pool_->stats().created;
-        steps_type steps;
+        steps_type steps{stream()};
         std::size_t planned = 0;
         status outcome;
         for (std::size_t index = 0; index < layers_.size() && outcome; ++index) {
@@ -137,6 +157,8 @@ class layer_stack {
     /// Unmaps what is not needed for `tokens` tokens. Layer by layer: where the backend refuses, the layers
     /// before that are trimmed.
     [[nodiscard]] status try_trim(std::size_t tokens) noexcept {
+        if (const status outcome = wait_for_work(); !outcome)
+            return outcome;
         for (Layer& layer : layers_) {
             if (const status outcome = layer.try_trim(missing(layer, tokens)); !outcome)
                 return outcome;
@@ -149,7 +171,7 @@ class layer_stack {
     template <class Rule>
     [[nodiscard]] status try_share(layer_stack& donor, std::size_t tokens, const Rule& rule) noexcept {
         const bytes created = pool_->stats().created;
-        steps_type steps;
+        steps_type steps{stream()};
         status outcome;
         std::size_t shared = 0;
         for (; shared < layers_.size() && outcome; ++shared) {
@@ -171,7 +193,7 @@ class layer_stack {
     /// The first `tokens` tokens, which are equal to those of `donor`, lie on its pages, in every layer or in
     /// none; everything is settled in both, and nothing was evicted.
     [[nodiscard]] status try_merge(layer_stack& donor, std::size_t tokens) noexcept {
-        steps_type steps;
+        steps_type steps{stream()};
         for (std::size_t index = 0; index < layers_.size(); ++index) { // what is in `steps` is undone
             if (const status outcome =
                     layers_[index].try_merge_prefix_of(donor.layers_[index], tokens, steps);
@@ -183,7 +205,7 @@ class layer_stack {
     }
     /// Of every head of every layer, or of none.
     [[nodiscard]] status try_make_writable(std::size_t first, std::size_t count) noexcept {
-        steps_type steps;
+        steps_type steps{stream()};
         for (Layer& layer : layers_) { // where one fails, what is in `steps` is undone
             if (const status outcome = layer.try_make_writable(first, count, steps); !outcome)
                 return outcome;
@@ -224,6 +246,13 @@ class layer_stack {
     }
 
   private:
+    /// Memory is unmapped with the layers. A passing failure is met by a second try; after another the device
+    /// does nothing any more.
+    void wait_before_they_go() noexcept {
+        if (!layers_.empty() && !wait_for_work())
+            static_cast<void>(wait_for_work());
+    }
+
     using steps_type = typename Layer::steps_type;
 
     [[nodiscard]] static std::size_t missing(const Layer& layer, std::size_t tokens) noexcept {
@@ -255,6 +284,7 @@ class layer_stack {
 
     pool_type* pool_;
     std::vector<Layer> layers_;
+    std::optional<stream_type> stream_;
     mutable typename pool_type::mutex_type mutex_;
 };
 

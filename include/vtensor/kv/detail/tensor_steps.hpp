@@ -17,8 +17,11 @@ namespace vtensor::kv::detail {
 /// are meanwhile.
 template <class Tensor>
 class tensor_steps {
+    using stream_type = typename Tensor::stream_type;
+
   public:
-    tensor_steps() = default;
+    /// `stream`, which outlives the steps, is where all work on the tensors is queued; null: nothing is.
+    explicit tensor_steps(const stream_type* stream = nullptr) noexcept : stream_{stream} {}
     tensor_steps(const tensor_steps&) = delete;
     tensor_steps& operator=(const tensor_steps&) = delete;
     ~tensor_steps() { undo(); }
@@ -27,16 +30,16 @@ class tensor_steps {
     template <class Rule>
     [[nodiscard]] status share(Tensor& own, Tensor& from, std::size_t rows, const Rule& rule) noexcept {
         return run(sharings_, verb::share,
-                   [&](auto& step) { return step.run(own, from, rows, rule, nullptr); });
+                   [&](auto& step) { return step.run(own, from, rows, rule, stream_); });
     }
     /// As `virtual_tensor::try_merge_prefix_of`.
     [[nodiscard]] status merge(Tensor& own, Tensor& other, std::size_t rows) noexcept {
-        return run(mergings_, verb::share, [&](auto& step) { return step.run(own, other, rows, nullptr); });
+        return run(mergings_, verb::share, [&](auto& step) { return step.run(own, other, rows, stream_); });
     }
     /// The pages of the rows [first, last) may be written, also those of rows that are still to come.
     [[nodiscard]] status make_writable(Tensor& tensor, std::size_t first, std::size_t last) noexcept {
         return run(writings_, verb::make_writable,
-                   [&](auto& step) { return step.run(tensor, first, last, nullptr); });
+                   [&](auto& step) { return step.run(tensor, first, last, stream_); });
     }
 
     void finish() noexcept {
@@ -71,6 +74,7 @@ class tensor_steps {
         return outcome;
     }
 
+    const stream_type* stream_;
     // Lists: a deque allocates as soon as it is made, which a verb that needs no step could not survive.
     std::list<vtensor::detail::sharing_step<Tensor>> sharings_;
     std::list<vtensor::detail::merging_step<Tensor>> mergings_;
