@@ -69,24 +69,25 @@ class stage {
     [[nodiscard]] kv::placed_sequence create(const char* name, const text& prompt, int priority = 0) {
         const auto placed = manager_->try_create(prompt, {.priority = priority}).value();
         requests_.push_back({placed.id, name});
+        label(placed.id, name);
         show();
         return placed;
     }
     [[nodiscard]] sequence_id fork(const char* name, sequence_id of) {
         const sequence_id made = manager_->try_fork(of).value();
         requests_.push_back({made, name});
+        label(made, name);
         show();
         return made;
     }
     /// A token for each of them, `count` times, as a model writes.
     void write(std::span<const sequence_id> batch, std::size_t count) {
         for (std::size_t step = 0; step < count; ++step) {
-            std::vector<text> sampled;
+            const text sampled = words(batch.size(), next_);
+            next_ += static_cast<kv::token_id>(batch.size());
             std::vector<kv::extension> step_batch;
             for (std::size_t index = 0; index < batch.size(); ++index)
-                sampled.push_back({next_++});
-            for (std::size_t index = 0; index < batch.size(); ++index)
-                step_batch.push_back({batch[index], sampled[index]});
+                step_batch.push_back({batch[index], std::span{sampled}.subspan(index, 1)});
             vtensor::throw_if_failed(manager_->try_extend(step_batch));
             show();
         }
@@ -105,6 +106,7 @@ class stage {
     }
     [[nodiscard]] kv::placed_sequence resume(sequence_id id) {
         const auto placed = manager_->try_resume(id).value();
+        label(id, std::ranges::find(requests_, id, &request::id)->name);
         show();
         return placed;
     }
@@ -138,13 +140,12 @@ class stage {
         notes_.name(vtensor::address{cache.keys(0, 0).data}, name + ": keys");
         notes_.name(vtensor::address{cache.values(0, 0).data}, name + ": values");
     }
-    /// Draws whose the addresses are and how far their pages are filled.
+    /// Draws how far the pages of those that run are filled.
     void show() {
         for (const request& one : requests_) {
             kv::kv_cache<layer>* const cache = manager_->cache(one.id);
             if (cache == nullptr)
                 continue; // preempted
-            label(one.id, one.name);
             std::vector<std::size_t> live;
             for (std::size_t row = 0; row < cache->tokens(); row += page_rows)
                 live.push_back(std::min(page_rows, cache->tokens() - row));

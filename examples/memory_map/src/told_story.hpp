@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// What a story leaves behind, for whoever draws or checks it.
 #pragma once
 
 #include "recorder.hpp"

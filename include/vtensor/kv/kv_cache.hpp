@@ -15,6 +15,8 @@
 #include <vtensor/kv/layer_cache.hpp>
 #include <vtensor/kv/model_shape.hpp>
 #include <vtensor/kv/token_counts.hpp>
+#include <vtensor/memory/retiring_range.hpp>
+#include <vtensor/policy/defrag.hpp>
 #include <vtensor/policy/eviction/kept_rows.hpp>
 #include <vtensor/policy/sharing.hpp>
 
@@ -44,6 +46,13 @@ class kv_cache {
     using pool_type = typename Layer::pool_type;
     using options_type = cache_options<typename Layer::growth_policy_type>;
     using stream_type = vtensor::detail::stream_of<pool_type>; ///< means nothing where the backend has none
+
+    /// Whether all that becomes of the rows can be queued: packed heads are moved by the CPU.
+    static constexpr bool moves_on_streams =
+        vtensor::detail::has_streams<pool_type> &&
+        requires(Layer & layer, std::span<defrag::plan> plans, const stream_type& stream) {
+        layer.try_defragment(defrag::compact{}, plans, stream);
+    };
 
     /// Reserves addresses; maps nothing yet. `invalid_argument` where a size is 0, `out_of_addresses`,
     /// `unsupported` where the layout cannot be on that backend.
@@ -83,7 +92,7 @@ class kv_cache {
     /// verb is called: what the cache copies is queued behind it, and before pages are unmapped, exchanged or
     /// touched by the CPU the call waits on the host, as the destructor does. Without a stream nothing queued
     /// may be using what a verb names. The stream must outlive the cache.
-    void set_stream(const stream_type& stream) noexcept requires vtensor::detail::has_streams<pool_type> {
+    void set_stream(const stream_type& stream) noexcept requires moves_on_streams {
         layers_.set_stream(stream);
     }
 
@@ -176,10 +185,6 @@ class kv_cache {
             return error{errc::invalid_argument, verb::share, 0, bytes{0}};
         const std::scoped_lock lock{mutex_, donor.mutex_};
         donor.settle_all();
-        if (is_copied_by_cpu()) {
-            if (const status outcome = layers_.wait_for_work(); !outcome)
-                return outcome;
-        }
         if (const status outcome = layers_.try_share(donor.layers_, tokens, rule); !outcome)
             return outcome;
         counts_->set_tokens(tokens);
@@ -191,14 +196,10 @@ class kv_cache {
     /// memory and there is no stream, those on whole pages: nobody could copy the rest.
     [[nodiscard]] std::size_t shareable(std::size_t tokens) const noexcept {
         const backend_type& backend = pool().backend();
-        if (vtensor::detail::reaches_memory(backend))
+        if (vtensor::detail::reaches_memory(backend) || layers_.stream() != nullptr)
             return tokens;
         const std::size_t whole = Layer::rows_of_pages(shape_.layer, pool().chunk_size());
-        if (whole == 0)
-            return 0;
-        if (layers_.stream() != nullptr)
-            return tokens;
-        return vtensor::detail::can_alias(backend) ? tokens - tokens % whole : 0;
+        return whole == 0 || !vtensor::detail::can_alias(backend) ? 0 : tokens - tokens % whole;
     }
     /// The rows of the first `tokens` tokens, which both caches have, are equal in both, says the caller: no
     /// byte is looked at. The whole pages that they fill are in memory once afterwards: this cache's are
@@ -314,6 +315,10 @@ class kv_cache {
         if (layer >= layers_.size())
             return error{errc::invalid_argument, verb::defragment, 0, bytes{0}};
         const std::lock_guard lock{mutex_};
+        if constexpr (sizeof...(stream) == 0) { // the CPU moves them
+            if (const status outcome = layers_.wait_for_work(); !outcome)
+                return outcome;
+        }
         settle_all();
         const status outcome = layers_[layer].try_defragment(policy, plans, stream...);
         recount();
@@ -343,10 +348,6 @@ class kv_cache {
     [[nodiscard]] bool is_like(const kv_cache& other) const noexcept {
         return &other != this && layers_.size() != 0 && shape_ == other.shape_ &&
                other.layers_.size() == layers_.size() && &layers_.pool() == &other.layers_.pool();
-    }
-    /// Of a donor, whatever else is queued: where heads are packed.
-    [[nodiscard]] bool is_copied_by_cpu() const noexcept {
-        return Layer::rows_of_pages(shape_.layer, pool().chunk_size()) == 0;
     }
     /// Whether every head has the rows of all tokens, in order.
     [[nodiscard]] bool is_whole() noexcept {

@@ -65,7 +65,7 @@ class manager {
     /// be done when a verb is called, as `kv_cache::set_stream` says: forks and the ends of prefixes are
     /// copied behind it, and the host waits for it where memory is given back or pages are exchanged. It must
     /// outlive the manager.
-    void set_stream(const stream_type& stream) noexcept requires vtensor::detail::has_streams<pool_type> {
+    void set_stream(const stream_type& stream) noexcept requires Cache::moves_on_streams {
         steps_.memory().set_stream(stream);
     }
 

@@ -19,15 +19,15 @@ using cache_type = kv::kv_cache<layer_type>;
 using manager_type = kv::manager<cache_type>;
 using tokens_type = std::vector<kv::token_id>;
 
-constexpr std::size_t layers = 2;
+constexpr std::size_t layers = engine<layer_type>::layers;
 constexpr kv::layer_shape layer{2, 16, 16, 512}; // 32 tokens are a page of keys, and one of values
-constexpr std::size_t a_page = 32;
+constexpr std::size_t a_page = engine<layer_type>::tokens_a_page;
 constexpr std::size_t tensors = 2 * layers;
 
 struct scene {
     explicit scene(bytes limit = {})
         : pool{device, {.limit = limit}},
-          manager{manager_type::try_create(pool, {layers, layer}, options()).value()} {
+          manager{manager_type::try_create(pool, {layers, layer}, engine<layer_type>::plain()).value()} {
         manager->set_stream(stream);
     }
     ~scene() {
@@ -38,11 +38,6 @@ struct scene {
             FAIL_CHECK(violation);
         CHECK(pool.stats().in_use == bytes{0});
         CHECK(pool.verify());
-    }
-    static manager_type::options_type options() {
-        manager_type::options_type made;
-        made.cache.tokens_a_growth = 0;
-        return made;
     }
 
     kv::sequence_id create(const tokens_type& prompt, std::size_t matched, kv::salt_id salt = {}) {
@@ -82,7 +77,7 @@ struct scene {
 
     host_backend host;
     device_type device{host};
-    typename layer_type::pool_type pool;
+    layer_type::pool_type pool;
     model_stream stream = device.make_stream();
     std::unique_ptr<manager_type> manager;
     std::size_t wrong = 0; ///< values that a reader found
@@ -207,4 +202,20 @@ TEST_CASE("caches of a longer life take the stream, too") {
     now.read(copy);
     REQUIRE(now.manager->try_release(early));
     CHECK(now.manager->verify());
+}
+
+TEST_CASE("rows that the CPU moves stay where they are until the kernels that read them are done") {
+    scene now;
+    const auto one = now.create(text(2 * a_page), 0);
+    now.read(one);
+    eviction::kept_rows kept;
+    REQUIRE(kept.reset(layers, layer.kv_heads));
+    for (std::size_t head = 0; head < layers * layer.kv_heads; ++head)
+        REQUIRE(kept.add(std::vector<slot_type>{1, 5, 40, 63}));
+    REQUIRE(now.manager->try_evict(one, kept));
+    CHECK(now.device.queued() > 0);
+    std::vector<defrag::plan> plans(layer.kv_heads);
+    for (std::size_t index = 0; index < layers; ++index)
+        REQUIRE(now.manager->cache(one)->try_defragment(index, defrag::compact{}, plans));
+    CHECK(plans.front().rows_copied() > 0);
 }

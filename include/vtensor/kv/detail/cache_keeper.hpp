@@ -11,7 +11,6 @@
 #include <vtensor/kv/manager_options.hpp>
 #include <vtensor/kv/model_shape.hpp>
 #include <vtensor/kv/prefix_tree.hpp>
-#include <vtensor/memory/retiring_range.hpp>
 
 #include <algorithm>
 #include <cstddef>
@@ -76,7 +75,7 @@ class cache_keeper {
     }
 
     /// Of all caches, those to come too.
-    void set_stream(const stream_type& stream) noexcept requires vtensor::detail::has_streams<pool_type> {
+    void set_stream(const stream_type& stream) noexcept requires Cache::moves_on_streams {
         ahead_.close(); // the mapper uses none of them meanwhile
         stream_ = stream;
         for (const cache_use use : {cache_use::running, cache_use::held, cache_use::blank}) {
@@ -249,7 +248,7 @@ class cache_keeper {
         auto made = Cache::try_create(*pool_, shape_, own);
         if (!made)
             return made.status();
-        if constexpr (vtensor::detail::has_streams<pool_type>) {
+        if constexpr (Cache::moves_on_streams) {
             if (stream_)
                 made->set_stream(*stream_);
         }
