@@ -25,7 +25,7 @@ class paged_blocks final : public memory_manager_under_test {
           prefixes_{options.prefixes},
           max_tokens_{options.max_tokens},
           blocks_{options.limit / block_size()},
-          headroom_{static_cast<std::size_t>(options.headroom * static_cast<double>(blocks_.size()))},
+          headroom_{static_cast<std::size_t>(options.headroom * static_cast<double>(options.limit.count()))},
           sequences_(options.max_sequences),
           arena_{block_size() * std::max<std::size_t>(1, blocks_.size())} {
         for (std::size_t index = sequences_.size(); index-- > 0;)
@@ -45,7 +45,7 @@ class paged_blocks final : public memory_manager_under_test {
             spare -= std::size_t{blocks_.references(id) == 0};
         const std::size_t fresh = blocks_for(prompt.size()) - found_.size();
         const bool alone = free_.size() == sequences_.size();
-        if (fresh + (alone ? 0 : headroom_) > spare)
+        if (block_size() * fresh + (alone ? bytes{0} : headroom_) > block_size() * spare)
             return std::nullopt;
 
         const sequence_id id = free_.back();
@@ -165,7 +165,7 @@ class paged_blocks final : public memory_manager_under_test {
     bool prefixes_;
     std::size_t max_tokens_;
     block_pool blocks_;
-    std::size_t headroom_; ///< blocks
+    bytes headroom_;
     std::vector<sequence> sequences_;
     std::vector<sequence_id> free_;
     std::vector<block_id> found_;

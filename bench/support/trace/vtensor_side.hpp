@@ -61,7 +61,7 @@ class vtensor_side final : public memory_manager_under_test {
                                                  std::uint64_t salt) override {
         changed_ = true;
         // Without prefixes it is known beforehand what it takes.
-        if (live_ > 0 && !prefixes_ && shape_.token() * prompt.size() + headroom_ > room())
+        if (live_ > 0 && !prefixes_ && shape_.token() * prompt.size() + headroom_ > manager_->room())
             return std::nullopt;
         const auto made = manager_->try_create(prompt, {.salt = kv::salt_id{salt}});
         if (!made) {
@@ -69,7 +69,7 @@ class vtensor_side final : public memory_manager_under_test {
             return std::nullopt;
         }
         const auto id = static_cast<sequence_id>(made->id);
-        if (live_ > 0 && room() < headroom_) {
+        if (live_ > 0 && manager_->room() < headroom_) {
             throw_if_failed(manager_->try_release(made->id));
             return std::nullopt;
         }
@@ -133,11 +133,6 @@ class vtensor_side final : public memory_manager_under_test {
     static void expect_shortage(const status& outcome) {
         if (!is_shortage(outcome.code()))
             throw_if_failed(outcome);
-    }
-    /// What could still be mapped for sequences that live.
-    [[nodiscard]] bytes room() const {
-        const auto pool = pool_.stats();
-        return pool.limit - pool.in_use + manager_->reclaimable() + manager_->mapped_ahead();
     }
     /// The prompts that were let in before this step have been computed.
     void record_fresh() {

@@ -171,7 +171,7 @@ concept sharing_policy = std::copyable<S> && requires(const S& policy, const sha
 /// Where a manager of sequences finds memory when there is none left.
 enum class reclaim_source : std::uint8_t {
     look_ahead,  ///< what is mapped for the next tokens of running sequences
-    lazily_held, ///< the pages of released sequences that nobody asks for
+    lazily_held, ///< pages of released sequences that hold nothing any more
     prefixes,    ///< recorded prefixes that no sequence uses, the one used longest ago first
     sequences,   ///< running sequences of lower priority, or younger ones of the same: they are preempted
     surplus,     ///< what running sequences have mapped beyond that: they took over pages of longer ones

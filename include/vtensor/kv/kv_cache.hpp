@@ -243,8 +243,13 @@ class kv_cache {
             recount();
         return outcome;
     }
-    /// Of `figures().mapped`, memory that other caches hold too. O(pages).
-    [[nodiscard]] bytes shared_bytes() noexcept { return figures().shared; }
+    /// Of `figures().mapped`, memory that other caches hold too; of the pages behind the first `tokens` rows
+    /// of each head, where they are given. O(pages).
+    [[nodiscard]] bytes shared_bytes(std::size_t tokens = 0) noexcept {
+        const std::lock_guard lock{mutex_};
+        settle_all();
+        return layers_.shared_bytes(tokens);
+    }
 
     // ---- swapping out ----
 

@@ -40,6 +40,7 @@ namespace vtensor::kv {
 /// - `add_prepared(n)`: adds as many of the `prepared()` rows. Touches no memory but that of rows that move.
 /// - `prepared()`: how many rows `try_append` cannot fail with, one by one or together. O(heads).
 /// - `try_trim(n)`: unmaps what n more rows would not need. Rows may move.
+/// - `pages_of(shape, page, n)`: what a layer has mapped for n rows a head, appended at once and not evicted.
 /// - `try_share_prefix_of(other, rows, rule, steps)`: the first rows of every head of another layer, or as
 ///   many as it has, become this layer's, which has none. Where another layer fails, `undo_share()`, then
 ///   `steps.undo()`; else `steps.finish()`.
@@ -97,6 +98,8 @@ concept layer_cache = attention::attention_element<typename C::value_type> && st
     noexcept->std::same_as<status>;
     { cache.try_share_prefix_of(cache, number, sharing::map_all{}, steps) }
     noexcept->std::same_as<status>;
+    { C::pages_of(constant.shape(), bytes{}, number) }
+    noexcept->std::same_as<bytes>;
     { C::rows_of_pages(constant.shape(), bytes{}) }
     noexcept->std::same_as<std::size_t>;
     { cache.try_merge_prefix_of(cache, number, steps) }
@@ -117,6 +120,8 @@ concept layer_cache = attention::attention_element<typename C::value_type> && st
     noexcept->std::same_as<status>;
     { cache.try_defragment(defrag::compact{}, plans) }
     noexcept->std::same_as<status>;
+    { constant.shared_bytes(number) }
+    noexcept->std::same_as<bytes>;
     { constant.figures() }
     noexcept->std::same_as<layer_figures>;
     { constant.verify() }

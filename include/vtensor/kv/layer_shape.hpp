@@ -31,6 +31,7 @@ struct layer_figures {
     bytes reserved{};          ///< addresses
     bytes shared{};            ///< of `mapped`: memory that other tensors hold too
     bytes part_pages{};        ///< of `mapped`: what rows leave free of the last page of each tensor
+    bytes ahead{};             ///< of `mapped`: whole pages behind the last row of each tensor, unless shared
 };
 
 } // namespace vtensor::kv

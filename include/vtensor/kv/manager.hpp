@@ -274,13 +274,15 @@ class manager {
     /// From any thread.
     [[nodiscard]] manager_stats stats() const noexcept { return steps_.memory().stats(); }
 
-    /// Physical memory that could be given back without a change to any sequence, at least: pages that lazily
-    /// held caches share with nobody. O(pages lazily held).
-    [[nodiscard]] bytes reclaimable() noexcept { return steps_.memory().reclaimable(); }
+    /// Physical memory that sequences can get without one of them giving way: what the limit leaves, what
+    /// lazily held caches share with nobody, and what running sequences have mapped ahead of their tokens, as
+    /// far as the policy draws on it. For an engine that lets a request in only if it fits. All there can be
+    /// where there is no limit; more than is said where caches share pages with each other alone. Waits for
+    /// one mapping at most. O(pages lazily held + tensors of running sequences).
+    [[nodiscard]] bytes room() noexcept { return steps_.memory().room(); }
 
-    /// Physical memory that running sequences have mapped ahead of their tokens: it would be given back
-    /// first. O(tensors of running sequences).
-    [[nodiscard]] bytes mapped_ahead() noexcept { return steps_.memory().mapped_ahead_of_need(); }
+    /// Of that, what lazily held caches have. O(pages lazily held).
+    [[nodiscard]] bytes reclaimable() noexcept { return steps_.memory().reclaimable(); }
 
     /// Checks the book-keeping, O(everything). Waits for what is being mapped ahead.
     [[nodiscard]] bool verify() noexcept {

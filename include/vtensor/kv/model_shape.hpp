@@ -20,7 +20,7 @@ struct model_shape {
     friend constexpr bool operator==(const model_shape&, const model_shape&) noexcept = default;
 };
 
-/// A sequence's cache in figures. `used` + `part_pages` ≤ `mapped` ≤ `reserved`.
+/// A sequence's cache in figures. `used` + `part_pages` + `ahead` ≤ `mapped` ≤ `reserved`.
 struct cache_figures {
     std::size_t tokens = 0;    ///< of the sequence, those included whose rows were evicted
     std::size_t live_rows = 0; ///< rows that a query can see, of all heads of all layers
@@ -29,6 +29,7 @@ struct cache_figures {
     bytes reserved{};          ///< addresses
     bytes shared{};            ///< of `mapped`: memory that other sequences hold too
     bytes part_pages{};        ///< what rows leave free of the last page of each tensor
+    bytes ahead{};             ///< of `mapped`: whole pages behind the last row of each tensor, unless shared
 };
 
 } // namespace vtensor::kv

@@ -8,6 +8,7 @@
 #include <vtensor/core/abilities.hpp>
 #include <vtensor/core/concepts.hpp>
 #include <vtensor/kv/detail/shared_tensors.hpp>
+#include <vtensor/kv/detail/whole_pages.hpp>
 #include <vtensor/kv/layer_cache.hpp>
 #include <vtensor/kv/packed_room.hpp>
 #include <vtensor/policy/sharing.hpp>
@@ -96,6 +97,13 @@ class packed_cache
             starts_.swap(wanted_);
         }
         slots_.add(count);
+    }
+
+    /// What a layer has mapped for so many rows a head that were appended at once, none of them evicted.
+    [[nodiscard]] static constexpr bytes pages_of(const layer_shape& shape, bytes page, std::size_t rows,
+                                                  const packed_room& room = {}) noexcept {
+        const std::size_t places = rows == 0 ? 0 : room.around(rows, shape.max_rows);
+        return detail::pages_of_rows<T>(shape, 1, page, shape.kv_heads * places);
     }
 
     // ---- sharing: see `layer_cache` ----

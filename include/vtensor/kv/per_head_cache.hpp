@@ -131,6 +131,12 @@ class per_head_cache {
         return least;
     }
 
+    /// What a layer has mapped for so many rows a head, none of them evicted.
+    [[nodiscard]] static constexpr bytes pages_of(const layer_shape& shape, bytes page,
+                                                  std::size_t rows) noexcept {
+        return detail::pages_of_rows<T>(shape, 1, page, rows) * shape.kv_heads;
+    }
+
     // ---- sharing: see `layer_cache` ----
 
     [[nodiscard]] static constexpr std::size_t rows_of_pages(const layer_shape& shape, bytes page) noexcept {
@@ -256,6 +262,13 @@ class per_head_cache {
         });
     }
 
+    /// Memory of the pages behind the first `rows` rows of each head that other tensors hold too. O(pages).
+    [[nodiscard]] bytes shared_bytes(std::size_t rows) const noexcept {
+        bytes sum{0};
+        for (const head_tensors& head : heads_)
+            sum += head.keys.shared_bytes(rows) + head.values.shared_bytes(rows);
+        return sum;
+    }
     [[nodiscard]] layer_figures figures() const noexcept {
         layer_figures sum;
         for (const head_tensors& head : heads_) {
@@ -266,6 +279,7 @@ class per_head_cache {
             sum.reserved += head.keys.reserved_bytes() + head.values.reserved_bytes();
             sum.shared += head.keys.shared_bytes() + head.values.shared_bytes();
             sum.part_pages += detail::part_page(head.keys) + detail::part_page(head.values);
+            sum.ahead += detail::pages_ahead(head.keys) + detail::pages_ahead(head.values);
         }
         return sum;
     }

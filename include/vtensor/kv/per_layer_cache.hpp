@@ -63,6 +63,12 @@ class per_layer_cache
         base::add_prepared_rows(slots_.longest());
     }
 
+    /// What a layer has mapped for so many rows a head, none of them evicted.
+    [[nodiscard]] static constexpr bytes pages_of(const layer_shape& shape, bytes page,
+                                                  std::size_t rows) noexcept {
+        return detail::pages_of_rows<T>(shape, shape.kv_heads, page, rows);
+    }
+
     // ---- sharing: see `layer_cache` ----
 
     [[nodiscard]] static constexpr std::size_t rows_of_pages(const layer_shape& shape, bytes page) noexcept {

@@ -95,6 +95,19 @@ class prefix_tree {
         return match_of({entry->node, entry->node->end});
     }
 
+    /// How many of the holder's tokens are locked, from the first, and the holder that stands for these
+    /// tokens now: where all is evicted that may be, one of those that have them stays. Nothing where none is
+    /// locked or the tree has no such holder. O(nodes of its path that are not locked).
+    [[nodiscard]] locked_beginning<Holder> locked_of(const Holder& holder) noexcept {
+        const record* const known = find(holder);
+        node* at = known == nullptr ? &paths_.root() : known->leaf;
+        while (at->pins == 0 && at->parent != nullptr)
+            at = at->parent;
+        if (at == &paths_.root())
+            return {};
+        return {at->end, at->mark.live().holder};
+    }
+
     /// `holder` has rows for the whole string. Where that adds something it is taken, and keeps the string's
     /// end in the tree; the path counts as used now in any case. A holder that the tree has already may be
     /// inserted again with more tokens; `invalid_argument` where neither of its two strings begins with the

@@ -54,6 +54,13 @@ struct prefix_eviction {
     std::size_t tokens_gone = 0; ///< that the tree knows no more
 };
 
+/// Of a holder's tokens, those that are locked.
+template <cache_holder Holder>
+struct locked_beginning {
+    std::size_t tokens = 0;
+    Holder holder{}; ///< stands for them now; none where `tokens` is 0
+};
+
 /// All counts are of now.
 struct prefix_figures {
     std::size_t tokens = 0;

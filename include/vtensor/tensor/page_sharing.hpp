@@ -115,13 +115,16 @@ class page_sharing {
         throw_if_failed(try_make_writable(first, count, stream));
     }
 
-    /// Of `mapped_bytes()`, memory that other tensors hold too. O(pages).
-    [[nodiscard]] bytes shared_bytes() const noexcept {
+    /// Of `mapped_bytes()`, memory that other tensors hold too; of the pages behind the first `rows` rows,
+    /// where they are given. O(pages).
+    [[nodiscard]] bytes shared_bytes(std::size_t rows = 0) const noexcept {
         const auto& range = self().range_;
-        if (range == nullptr || range->read_only_end() == page_count{})
+        const page_count first =
+            range == nullptr ? page_count{} : pages_for(self().row_bytes_ * rows, range->page_size());
+        if (range == nullptr || range->read_only_end() <= first)
             return bytes{0};
         return range->with_pages([&](const auto& pages) {
-            return range->page_size() * range->pool().count_shared(pages.tail(page_count{}));
+            return range->page_size() * range->pool().count_shared(pages.tail(first));
         });
     }
 

@@ -20,10 +20,10 @@ template <class Cache>
 bytes waste(std::size_t rows, bytes page) {
     host_backend memory;
     layer_pool<host_backend> pool{memory, {.chunk_size = page}};
-    auto cache =
-        Cache::try_create(pool, {.kv_heads = 8, .key_width = 128, .value_width = 128, .max_rows = 16'384})
-            .value();
+    const kv::layer_shape shape{.kv_heads = 8, .key_width = 128, .value_width = 128, .max_rows = 16'384};
+    auto cache = Cache::try_create(pool, shape).value();
     REQUIRE(cache.try_append(rows));
+    REQUIRE(kernel_memory_file_bytes() == Cache::pages_of(shape, page, rows)); // as it is foretold
     REQUIRE(cache.figures().used == bytes{256} * (2 * 8 * rows));
     return kernel_memory_file_bytes() - cache.figures().used;
 }

@@ -67,7 +67,9 @@ TEST_CASE("At a limit, what nobody uses is given back by the same thread, before
     }
     const auto one = now.create(text(2 * a_page, 1)).value().id;
     for (int count = 0; count < static_cast<int>(12 * a_page); ++count) {
+        const bytes meanwhile = now.manager->room(); // whatever the thread is at
         thread.drain();
+        REQUIRE(now.manager->room() == meanwhile);
         REQUIRE(now.extend(one, {count}));
     }
     thread.drain();

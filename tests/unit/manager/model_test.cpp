@@ -13,11 +13,30 @@ namespace {
 
 constexpr std::size_t steps = any_sanitizer ? 3'000 : 20'000;
 
+/// Takes all memory away that `room` promises, then page by page what there was besides, and gives it back.
+template <class Engine>
+void take_all_room(Engine& now, typename Engine::pool_type& pool, bytes& promised, bytes& besides) {
+    const bytes limit = pool.stats().limit;
+    const bytes room = now.manager->room();
+    const bytes page = pool.chunk_size();
+    if (limit == bytes{0} || limit - room < page)
+        return; // 0 would be no limit
+    promised += room;
+    bytes left = limit - room;
+    REQUIRE(now.manager->resize_limit(left));
+    REQUIRE(pool.stats().created <= left);
+    for (; left > page && now.manager->resize_limit(left - page); left -= page)
+        besides += page;
+    REQUIRE(now.manager->room() == bytes{0});
+    REQUIRE(now.manager->resize_limit(limit));
+}
+
 template <class Engine>
 void live(typename Engine::pool_type& pool, const typename Engine::options_type& options,
           std::uint64_t seed) {
     Engine now{pool, 400, options};
     random_engine<Engine> chance{now, seed, {.changes_limit = true, .evicts = true}};
+    bytes promised{0}, besides{0};
     for (std::size_t step = 0; step < steps; ++step) {
         chance.step();
         if (step % 16 == 0)
@@ -25,6 +44,7 @@ void live(typename Engine::pool_type& pool, const typename Engine::options_type&
         if (step % 512 == 0) {
             REQUIRE(now.manager->verify());
             now.require_same();
+            take_all_room(now, pool, promised, besides);
         }
         REQUIRE((pool.stats().limit == bytes{0} || pool.stats().created <= pool.stats().limit));
     }
@@ -32,6 +52,8 @@ void live(typename Engine::pool_type& pool, const typename Engine::options_type&
     REQUIRE(now.manager->verify());
     CHECK(kernel_memory_file_bytes() == pool.stats().created);
     CHECK(chance.refusals() > 0);
+    CHECK(promised > bytes{0});
+    CHECK(besides * 10 < promised); // caches that share with each other alone
     CHECK((chance.merges() > 0) == options.merges_prefixes);
 }
 

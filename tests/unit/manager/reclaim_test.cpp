@@ -6,6 +6,7 @@
 #include <vtensor/adaptors/limiting.hpp>
 
 #include <algorithm>
+#include <limits>
 #include <vector>
 
 using namespace vtensor;
@@ -84,6 +85,86 @@ TEST_CASE("What a short sequence took over from a longer one is given back befor
     CHECK(s.now.manager->stats().recorded == bytes{0});
     CHECK(s.runs(last));
     s.now.require_same();
+}
+
+TEST_CASE("Pages that a released sequence had beyond what was recorded are given back, the prefix locked") {
+    scene<reclaim::never_preempt> s{9};
+    const auto recorded = s.create(2, 1);
+    REQUIRE(s.now.manager->try_record(recorded));
+    REQUIRE(s.now.extend(recorded, text(4 * a_page, 2)));
+    const auto other = s.now.create(joined(text(2 * a_page, 1), text(a_page, 3)));
+    REQUIRE(other);
+    CHECK(other->matched == 2 * a_page);
+    REQUIRE(s.now.release(recorded)); // four pages hold nothing, two are read on
+    CHECK(s.pool.stats().in_use == s.pool.chunk_size() * (7 * together));
+    CHECK(s.now.manager->room() == s.pool.chunk_size() * (6 * together));
+    const auto last = s.create(6, 4);
+    CHECK(s.runs(last));
+    CHECK(s.now.manager->room() == bytes{0});
+    s.now.require_same();
+}
+
+TEST_CASE("An engine is told how much memory can be had without a sequence giving way") {
+    auto options = engine<>::plain();
+    options.cache.tokens_a_growth = 2 * a_page;
+    scene<reclaim::never_preempt> s{12, options};
+    const bytes page = s.pool.chunk_size() * together;
+    CHECK(s.now.manager->room() == page * 12);
+    const auto recorded = s.create(2, 1);
+    CHECK(s.now.manager->room() == page * 10);
+    REQUIRE(s.now.manager->try_record(recorded));
+    const auto fork = s.now.create(joined(text(2 * a_page, 1), text(1, 2))); // a page behind shared ones
+    REQUIRE(fork);
+    CHECK(s.now.manager->room() == page * 9); // the second page of a growth is not needed yet
+    const auto blank = s.create(4, 3);
+    CHECK(s.now.manager->room() == page * 5);
+    REQUIRE(s.now.release(blank));
+    CHECK(s.now.manager->room() == page * 9);
+    REQUIRE(s.now.release(recorded));
+    CHECK(s.now.manager->room() == page * 9); // the other one still reads them
+    REQUIRE(s.now.release(fork->id));
+    CHECK(s.now.manager->room() == page * 12);
+
+    const auto first = s.create(3, 4);
+    const std::size_t left = s.now.manager->room() / page;
+    CHECK(left == 9);
+    CHECK_FALSE(s.now.create(text(left * a_page + 1, 5)));
+    const auto second = s.create(left, 5);
+    CHECK(s.now.manager->room() == bytes{0});
+    CHECK(s.runs(first));
+    CHECK(s.runs(second));
+    s.now.require_same();
+}
+
+TEST_CASE("Room is what the policy may take: a prefix that is locked stays, and one that is not named") {
+    using blanks_only = reclaim::in_order<reclaim_source::lazily_held>;
+    scene<blanks_only> s{8};
+    const bytes page = s.pool.chunk_size() * together;
+    const auto recorded = s.create(2, 1);
+    REQUIRE(s.now.manager->try_record(recorded));
+    REQUIRE(s.now.release(recorded));
+    CHECK(s.now.manager->room() == page * 6);
+    REQUIRE(s.now.release(s.create(3, 2)));
+    CHECK(s.now.manager->room() == page * 6);
+
+    // Half a page of the prefix is copied, and the page itself is kept for as long as the copy is in use.
+    scene<> other{8};
+    const auto donor = other.create(3, 1);
+    REQUIRE(other.now.manager->try_record(donor));
+    REQUIRE(other.now.release(donor));
+    CHECK(other.now.manager->room() == page * 8);
+    const auto half = other.now.create(joined(text(a_page / 2, 1), text(2, 9)));
+    REQUIRE(half);
+    CHECK(half->matched == a_page / 2);
+    CHECK(other.now.manager->room() == page * 6);
+    REQUIRE(other.now.manager->resize_limit(page * 2));
+    CHECK(other.now.manager->room() == bytes{0});
+    other.now.require_same();
+
+    host_backend memory;
+    engine<>::pool_type pool{memory, {}};
+    engine<> endless{pool};
+    CHECK(endless.manager->room() == bytes{std::numeric_limits<std::size_t>::max()});
 }
 
 TEST_CASE("The youngest sequence of the lowest priority is preempted, for none that is below it") {

@@ -303,7 +303,7 @@ class modelled_tree {
                     begins_with(found->second.string, start),
                 what.c_str());
     }
-    void check() const {
+    void check() {
         std::size_t tokens = 0, locked = 0, leaves = 0;
         for (const auto& [where, used] : nodes_) {
             const std::size_t edge = where.string.size() - parent_of(where).string.size();
@@ -317,6 +317,15 @@ class modelled_tree {
         require(figures.nodes == nodes_.size() && tree.nodes() == nodes_.size(), "figures: nodes");
         require(figures.holders == holders_.size() && leaves == holders_.size(), "figures: holders");
         require(figures.locks == locks_.size(), "figures: locks");
+        for (const auto& [holder, end] : holders_) {
+            place at = end;
+            while (!at.string.empty() && !is_pinned(at))
+                at = parent_of(at);
+            const auto found = tree.locked_of(holder);
+            require(found.tokens == at.string.size(), "locked tokens of a holder");
+            check_holder(found.holder, at.salt, at.string, "locked of a holder");
+        }
+        require(tree.locked_of(0).tokens == 0, "locked tokens of no holder");
         require(tree.verify(), "verify");
     }
 

@@ -39,6 +39,9 @@ struct cache_entry
     std::size_t recorded = 0; ///< tokens, from the first, that the prefix tree has of it
     std::size_t needed = 0;   ///< tokens that a step under way needs mapped
     bytes mapped{};           ///< while no sequence runs on it
+    bytes empty{};            ///< of that, pages without rows, be they shared
+    bool is_foretold = false; ///< the two are what they will be when the mapper has given pages back
+    bytes locked{};           ///< while pages that can be given back are counted
 };
 
 } // namespace vtensor::kv::detail

@@ -6,6 +6,7 @@
 
 #include <vtensor/core/concepts.hpp>
 #include <vtensor/kv/detail/cache_shelf.hpp>
+#include <vtensor/kv/detail/make_layer.hpp>
 #include <vtensor/kv/detail/manager_counters.hpp>
 #include <vtensor/kv/detail/mapped_ahead.hpp>
 #include <vtensor/kv/manager_options.hpp>
@@ -53,17 +54,14 @@ class cache_keeper {
         return bytes{shape_.layers * layer.kv_heads * (layer.key_width + layer.value_width) *
                      sizeof(typename Cache::value_type) * tokens};
     }
-    /// What a cache that has `ready` tokens mapped needs for `tokens`: exact where all heads of a layer are
-    /// in one tensor and nothing was evicted, otherwise about that.
+    /// What a cache that has `ready` tokens mapped needs for `tokens`: about that where heads are packed, as
+    /// their room depends on how they grew, or rows were evicted; otherwise exactly.
     [[nodiscard]] bytes estimate(std::size_t ready, std::size_t tokens) const noexcept {
-        const layer_shape& layer = shape_.layer;
-        const auto more = [&](std::size_t width) {
-            const bytes row{layer.kv_heads * width * sizeof(typename Cache::value_type)};
-            return pages_for(row * tokens, pool_->chunk_size()) - pages_for(row * ready, pool_->chunk_size());
+        const auto pages = [&](std::size_t rows) {
+            return pages_of_layer<typename Cache::layer_type>(shape_.layer, options_.cache,
+                                                              pool_->chunk_size(), rows);
         };
-        if (tokens <= ready)
-            return bytes{0};
-        return (more(layer.key_width) + more(layer.value_width)) * pool_->chunk_size() * shape_.layers;
+        return tokens <= ready ? bytes{0} : (pages(tokens) - pages(ready)) * shape_.layers;
     }
     [[nodiscard]] bool is_limited() const noexcept { return pool_->limit() != bytes{0}; }
     /// What can be mapped without giving anything back.
@@ -181,13 +179,51 @@ class cache_keeper {
         return now;
     }
 
-    /// Pages that no running sequence has a part in. O(pages lazily held).
-    [[nodiscard]] bytes reclaimable() noexcept {
+    /// Pages without rows of caches that no sequence runs on. O(their pages).
+    [[nodiscard]] bytes empty_pages() noexcept {
         bytes sum{0};
-        for (const cache_use use : {cache_use::held, cache_use::blank}) {
+        for (const cache_use use : {cache_use::blank, cache_use::held}) {
             for (entry& one : shelf_.of(use))
-                sum += one.mapped - std::min(one.mapped, one.cache.shared_bytes());
+                sum += one.cache.figures().ahead; // the mapper may be about to give some back
         }
+        return sum;
+    }
+    /// Pages of recorded rows that no running sequence has a part in. Of the caches that have the same locked
+    /// tokens one will keep them: the one that has most pages of its own for them, lest too much is
+    /// promised. O(their pages).
+    [[nodiscard]] bytes prefix_pages() noexcept {
+        bytes sum{0};
+        for (entry& one : shelf_.of(cache_use::held)) {
+            const cache_figures now = one.cache.figures();
+            sum += now.mapped - now.shared - now.ahead;
+            const auto [tokens, stands] = tree_.locked_of(&one);
+            if (stands == nullptr)
+                continue;
+            const bytes pages = estimate(0, tokens);
+            const bytes shared = now.shared - one.cache.shared_bytes(tokens);
+            const bytes own = pages - std::min(pages, shared);
+            if (own > stands->locked)
+                sum -= own - std::exchange(stands->locked, own);
+        }
+        for (const cache_use use : {cache_use::held, cache_use::running}) {
+            for (entry& one : shelf_.of(use))
+                one.locked = bytes{0};
+        }
+        return sum;
+    }
+    [[nodiscard]] bytes reclaimable() noexcept { return empty_pages() + prefix_pages(); }
+    /// Each page wherever it is mapped. O(tensors of these caches).
+    [[nodiscard]] bytes mapped_by(cache_use use) noexcept {
+        bytes sum{0};
+        for (entry& one : shelf_.of(use))
+            sum += one.cache.figures().mapped;
+        return sum;
+    }
+    /// Pages that running sequences have mapped ahead. O(tensors of running sequences).
+    [[nodiscard]] bytes mapped_ahead_of_need() noexcept {
+        bytes sum{0};
+        for (entry& one : shelf_.of(cache_use::running))
+            sum += one.cache.figures().ahead;
         return sum;
     }
 
@@ -217,17 +253,20 @@ class cache_keeper {
         return evicted->holder;
     }
 
-    /// With pages; null where there is none.
-    [[nodiscard]] entry* oldest_blank() noexcept {
-        for (entry& one : shelf_.of(cache_use::blank)) {
-            if (one.mapped != bytes{0})
-                return &one;
+    /// A cache that no sequence runs on and that has pages without rows, blank ones first; null where there
+    /// is none. O(caches).
+    [[nodiscard]] entry* first_with_empty_pages() noexcept {
+        for (const cache_use use : {cache_use::blank, cache_use::held}) {
+            for (entry& one : shelf_.of(use)) {
+                if (one.empty != bytes{0})
+                    return &one;
+            }
         }
         return nullptr;
     }
-    /// A cache that nobody uses keeps what is recorded of it.
-    void trim(entry& one) noexcept {
-        static_cast<void>(one.cache.try_trim(one.recorded));
+    /// A cache that nobody uses keeps the pages of so many tokens.
+    void trim(entry& one, std::size_t kept) noexcept {
+        static_cast<void>(one.cache.try_trim(kept));
         shelf_.recount(one);
     }
     /// Of the caches without a page only a few are kept.

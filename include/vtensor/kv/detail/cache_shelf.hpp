@@ -6,9 +6,11 @@
 
 #include <vtensor/core/units.hpp>
 #include <vtensor/kv/detail/cache_entry.hpp>
+#include <vtensor/kv/model_shape.hpp>
 
 #include <boost/intrusive/list.hpp>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstddef>
@@ -41,18 +43,18 @@ class cache_shelf {
             return nullptr;
         fresh->salt = salt;
         of(cache_use::blank).push_back(*fresh);
-        account(*fresh, fresh->cache.figures().mapped);
+        recount(*fresh);
         return fresh;
     }
     /// The entry goes, with what it has mapped.
     void destroy(entry& gone) noexcept {
-        account(gone, bytes{0});
+        account(gone, bytes{0}, bytes{0});
         list& from = of(gone.use);
         from.erase_and_dispose(from.iterator_to(gone), std::default_delete<entry>{});
     }
     /// Behind those that came to this use before.
     void move(entry& one, cache_use use) noexcept {
-        account(one, bytes{0});
+        account(one, bytes{0}, bytes{0});
         list& from = of(one.use);
         from.erase(from.iterator_to(one));
         one.use = use;
@@ -61,11 +63,26 @@ class cache_shelf {
     }
     /// After what it has mapped may have changed.
     void recount(entry& one) noexcept {
-        account(one, one.use == cache_use::running ? bytes{0} : one.cache.figures().mapped);
+        if (one.use == cache_use::running)
+            return account(one, bytes{0}, bytes{0});
+        const cache_figures now = one.cache.figures(); // no row is dead
+        account(one, now.mapped, now.mapped - std::min(now.mapped, now.used + now.part_pages));
     }
 
-    /// What it will have mapped soon.
-    void expect(entry& one, bytes mapped) noexcept { account(one, mapped); }
+    /// So many of its empty pages will be gone soon, says an estimate.
+    void expect_without(entry& one, bytes gone) noexcept {
+        account(one, one.mapped - gone, one.empty - gone);
+        one.is_foretold = true;
+    }
+    /// Whatever became of what was expected. O(caches).
+    void recount_expected() noexcept {
+        for (const cache_use use : {cache_use::held, cache_use::blank}) {
+            for (entry& one : of(use)) {
+                if (one.is_foretold)
+                    recount(one);
+            }
+        }
+    }
 
     [[nodiscard]] list& of(cache_use use) noexcept { return lists_[static_cast<std::size_t>(use)]; }
     [[nodiscard]] const list& of(cache_use use) const noexcept {
@@ -93,12 +110,14 @@ class cache_shelf {
             return one >= wanted;
         return one >= wanted ? one < other : one > other;
     }
-    void account(entry& one, bytes mapped) noexcept {
+    void account(entry& one, bytes mapped, bytes empty) noexcept {
         std::atomic<std::size_t>& sum = one.use == cache_use::blank ? blank_ : held_;
         if (one.use != cache_use::running)
             sum.store(sum.load(std::memory_order_relaxed) - one.mapped.count() + mapped.count(),
                       std::memory_order_relaxed);
         one.mapped = mapped;
+        one.empty = empty;
+        one.is_foretold = false;
     }
 
     std::array<list, 3> lists_;

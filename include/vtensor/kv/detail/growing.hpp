@@ -75,5 +75,12 @@ template <class Tensor>
     const auto figures = tensor.stats();
     return figures.used == bytes{0} ? bytes{0} : round_up(figures.used, figures.page) - figures.used;
 }
+/// Bytes of the whole pages behind the last row that no other tensor holds. O(pages shared behind it).
+template <class Tensor>
+[[nodiscard]] bytes pages_ahead(const Tensor& tensor) noexcept {
+    const auto figures = tensor.stats();
+    const bytes needed = std::min(figures.mapped, round_up(figures.used, figures.page));
+    return figures.mapped - needed - tensor.shared_bytes(figures.rows);
+}
 
 } // namespace vtensor::kv::detail

@@ -223,6 +223,12 @@ class layer_stack {
         }
     }
 
+    [[nodiscard]] bytes shared_bytes(std::size_t rows) const noexcept {
+        bytes sum{0};
+        for (const Layer& layer : layers_)
+            sum += layer.shared_bytes(rows);
+        return sum;
+    }
     [[nodiscard]] cache_figures figures() const noexcept {
         cache_figures sum;
         for (const Layer& layer : layers_) {
@@ -233,6 +239,7 @@ class layer_stack {
             sum.reserved += one.reserved;
             sum.shared += one.shared;
             sum.part_pages += one.part_pages;
+            sum.ahead += one.ahead;
         }
         return sum;
     }

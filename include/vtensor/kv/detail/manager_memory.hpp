@@ -56,8 +56,12 @@ class manager_memory : public cache_keeper<Cache> {
         close_ahead(); // until a sequence leaves memory behind
         const auto preempt = [&] { return sequences.preempt_one(); };
         reclaim_state state{.missing = wanted, .exhausted = 0};
-        while (wanted > available() && give_back(state, preempt))
-            continue;
+        for (bytes free = available(); wanted > free; free = available()) {
+            state.missing = wanted - free;
+            if (!give_back(state, preempt))
+                break;
+        }
+        state.missing = bytes{0}; // whatever is missing then
         status outcome = work();
         while (is_shortage(outcome.code()) && give_back(state, preempt))
             outcome = work();
@@ -70,34 +74,37 @@ class manager_memory : public cache_keeper<Cache> {
         reclaim_state state{.missing = wanted,
                             .exhausted = bit(reclaim_source::look_ahead) | bit(reclaim_source::sequences)};
         while (wanted > room) {
+            state.missing = wanted - room;
             const std::optional<reclaim_source> source = reclaim_.next(state);
             if (!source)
                 return false;
-            const bytes freed = *source == reclaim_source::lazily_held ? leave_oldest_blank()
-                                : *source == reclaim_source::prefixes  ? leave_oldest_prefix()
+            const bytes freed = *source == reclaim_source::lazily_held ? leave_empty_pages(state.missing)
+                                : *source == reclaim_source::prefixes  ? leave_oldest_prefix(state.missing)
                                 : *source == reclaim_source::surplus   ? trim_surplus()
                                                                        : bytes{0};
-            if (freed == bytes{0})
-                state.exhausted |= bit(*source);
+            note_given(state, *source, freed != bytes{0});
             room += freed;
         }
         return true;
     }
-    /// Pages that running sequences have mapped ahead. O(tensors of running sequences).
-    [[nodiscard]] bytes mapped_ahead_of_need() noexcept {
-        bytes sum{0};
-        for (entry& one : shelf().of(cache_use::running)) {
-            const cache_figures now = one.cache.figures();
-            sum += now.mapped - std::min(now.mapped, now.used + now.part_pages);
-        }
-        return sum;
+    /// See the manager.
+    [[nodiscard]] bytes room() noexcept {
+        if (!base::is_limited())
+            return available();
+        return ahead().while_still([&]() noexcept {
+            bytes sum = available();
+            if (draws_on(reclaim_source::lazily_held))
+                sum += base::empty_pages();
+            if (draws_on(reclaim_source::prefixes))
+                sum += base::prefix_pages();
+            if (draws_on(reclaim_source::look_ahead))
+                sum += base::mapped_ahead_of_need();
+            return sum;
+        });
     }
 
     /// Whether the policy takes memory from sequences at all.
-    [[nodiscard]] bool may_preempt() const noexcept {
-        const reclaim_state nothing_else{.missing = bytes{0}, .exhausted = ~bit(reclaim_source::sequences)};
-        return reclaim_.next(nothing_else) == reclaim_source::sequences;
-    }
+    [[nodiscard]] bool may_preempt() const noexcept { return draws_on(reclaim_source::sequences); }
 
     /// Gives one piece back, of the source that the policy names next. False where there is none left.
     template <class Preempt>
@@ -106,14 +113,11 @@ class manager_memory : public cache_keeper<Cache> {
             const std::optional<reclaim_source> source = reclaim_.next(state);
             if (!source)
                 return false;
-            const bool done = *source == reclaim_source::sequences ? preempt() : give_back_from(*source);
-            if (!done) {
-                state.exhausted |= bit(*source);
-                continue;
-            }
-            if (*source == reclaim_source::sequences) // what it left can be had now
-                state.exhausted &= bit(reclaim_source::look_ahead) | bit(reclaim_source::surplus);
-            return true;
+            const bool done =
+                *source == reclaim_source::sequences ? preempt() : give_back_from(*source, state.missing);
+            note_given(state, *source, done);
+            if (done)
+                return true;
         }
     }
 
@@ -131,27 +135,60 @@ class manager_memory : public cache_keeper<Cache> {
     [[nodiscard]] static constexpr std::uint32_t bit(reclaim_source source) noexcept {
         return 1u << static_cast<unsigned>(source);
     }
-    /// What was left to the mapper is done here.
+    /// Whether the policy ever names this source.
+    [[nodiscard]] bool draws_on(reclaim_source source) const noexcept {
+        return reclaim_.next({.missing = bytes{0}, .exhausted = ~bit(source)}) == source;
+    }
+    /// Whether a source is to be asked again: not where it had nothing, unless others have left it something
+    /// since.
+    static void note_given(reclaim_state& state, reclaim_source source, bool something) noexcept {
+        if (!something)
+            state.exhausted |= bit(source);
+        else if (source == reclaim_source::prefixes) // only as many of its pages went as were missing
+            state.exhausted &= ~bit(reclaim_source::lazily_held);
+        else if (source == reclaim_source::sequences)
+            state.exhausted &= bit(reclaim_source::look_ahead) | bit(reclaim_source::surplus);
+    }
+    /// What the mapper was to give back for the sake of the next tokens stays.
     void close_ahead() noexcept {
         ahead().close();
-        while (entry* const left = ahead().take_unwanted())
-            base::trim(*left);
+        ahead().forget_unwanted();
+        shelf().recount_expected();
     }
-    /// The same by the mapper: how much that will give back, about.
-    [[nodiscard]] bytes leave_to_mapper(entry& one) noexcept {
-        const bytes kept = std::min(one.mapped, estimate(0, one.recorded));
-        const bytes freed = one.mapped - kept;
-        shelf().expect(one, kept);
-        ahead().give_back(one, one.recorded);
+    /// For so many tokens a cache keeps pages if it is to give `missing` bytes back, or all that it can
+    /// spare: no more than are needed, as the others serve the next sequence. 0 missing: it is not known how
+    /// much.
+    [[nodiscard]] std::size_t tokens_kept(const entry& one, bytes missing) const noexcept {
+        if (missing == bytes{0} || missing >= one.empty)
+            return one.recorded;
+        std::size_t least = one.recorded;
+        for (std::size_t most = base::shape().layer.max_rows; least < most;) {
+            const std::size_t middle = most - (most - least) / 2;
+            if (estimate(0, middle) + missing <= one.mapped)
+                least = middle;
+            else
+                most = middle - 1;
+        }
+        return least;
+    }
+    /// The same by the mapper: how much that will give back.
+    [[nodiscard]] bytes leave_to_mapper(entry& one, bytes missing) noexcept {
+        const std::size_t kept = tokens_kept(one, missing);
+        const bytes freed = kept == one.recorded
+                                ? one.empty
+                                : std::min(one.empty, one.mapped - std::min(one.mapped, estimate(0, kept)));
+        shelf().expect_without(one, freed);
+        ahead().give_back(one, kept);
         return freed;
     }
-    [[nodiscard]] bytes leave_oldest_blank() noexcept {
-        entry* const oldest = base::oldest_blank();
-        return oldest == nullptr ? bytes{0} : leave_to_mapper(*oldest);
+    [[nodiscard]] bytes leave_empty_pages(bytes missing) noexcept {
+        entry* const first = base::first_with_empty_pages();
+        return first == nullptr ? bytes{0} : leave_to_mapper(*first, missing);
     }
-    [[nodiscard]] bytes leave_oldest_prefix() noexcept {
+    [[nodiscard]] bytes leave_oldest_prefix(bytes missing) noexcept {
         while (entry* const oldest = base::evict_prefix()) {
-            const bytes freed = oldest->use == cache_use::running ? bytes{0} : leave_to_mapper(*oldest);
+            const bytes freed =
+                oldest->use == cache_use::running ? bytes{0} : leave_to_mapper(*oldest, missing);
             if (freed != bytes{0})
                 return freed;
         }
@@ -161,20 +198,23 @@ class manager_memory : public cache_keeper<Cache> {
     template <class Sequences>
     [[nodiscard]] bytes could_be_had(Sequences& sequences) noexcept {
         const bytes slack = pool().chunk_size() * (2 * base::shape().layers);
-        return available() + shelf().blank() + shelf().held() + mapped_ahead_of_need() + slack +
-               (may_preempt() ? sequences.mapped() : bytes{0});
+        const bytes idle = ahead().while_still([&]() noexcept {
+            return available() + base::mapped_by(cache_use::blank) + base::mapped_by(cache_use::held) +
+                   base::mapped_ahead_of_need();
+        });
+        return idle + slack + (may_preempt() ? sequences.mapped() : bytes{0});
     }
 
-    [[nodiscard]] bool give_back_from(reclaim_source source) noexcept {
+    [[nodiscard]] bool give_back_from(reclaim_source source, bytes missing) noexcept {
         switch (source) {
         case reclaim_source::look_ahead:
-            return trim_running();
+            return trim_running(missing);
         case reclaim_source::surplus:
             return trim_surplus() != bytes{0};
         case reclaim_source::lazily_held:
-            return trim_oldest_blank();
+            return trim_empty_pages(missing);
         case reclaim_source::prefixes:
-            return trim_oldest_prefix();
+            return trim_oldest_prefix(missing);
         case reclaim_source::sequences:
             break;
         }
@@ -194,27 +234,35 @@ class manager_memory : public cache_keeper<Cache> {
         }
         return bytes{0};
     }
-    /// Whether anything was unmapped.
-    [[nodiscard]] bool trim_running() noexcept {
+    /// Until `missing` bytes were unmapped, or all that is mapped ahead where it is not known how much is
+    /// missing. Whether anything was.
+    [[nodiscard]] bool trim_running(bytes missing) noexcept {
         const bytes before = pool().stats().in_use;
-        for (entry& one : shelf().of(cache_use::running))
+        bytes now = before;
+        for (entry& one : shelf().of(cache_use::running)) {
             static_cast<void>(one.cache.try_trim(std::max(one.cache.tokens(), one.needed)));
-        return pool().stats().in_use < before;
+            now = pool().stats().in_use;
+            if (missing != bytes{0} && now + missing <= before)
+                break;
+        }
+        return now < before;
     }
-    [[nodiscard]] bool trim_oldest_blank() noexcept {
-        entry* const oldest = base::oldest_blank();
-        if (oldest == nullptr)
+    [[nodiscard]] bool trim_empty_pages(bytes missing) noexcept {
+        entry* const first = base::first_with_empty_pages();
+        if (first == nullptr)
             return false;
-        const bytes before = oldest->mapped;
-        base::trim(*oldest);
-        const bool done = oldest->mapped < before;
+        const bytes before = first->mapped;
+        base::trim(*first, tokens_kept(*first, missing));
+        if (first->mapped == before) // the estimate was too low
+            base::trim(*first, first->recorded);
+        const bool done = first->mapped < before;
         base::drop_spares();
         return done;
     }
-    [[nodiscard]] bool trim_oldest_prefix() noexcept {
+    [[nodiscard]] bool trim_oldest_prefix(bytes missing) noexcept {
         entry* const oldest = base::evict_prefix();
         if (oldest != nullptr && oldest->use != cache_use::running)
-            base::trim(*oldest);
+            base::trim(*oldest, tokens_kept(*oldest, missing));
         base::drop_spares();
         return oldest != nullptr;
     }

@@ -91,6 +91,20 @@ class mapped_ahead {
         unqueue(one);
     }
 
+    /// Runs `work` while nothing is being mapped or given back; then the mapper goes on. Waits for one
+    /// mapping at most.
+    template <class Work>
+    auto while_still(Work work) noexcept {
+        std::unique_lock lock{mutex_};
+        is_awaited_ = true;
+        changed_.wait(lock, [&] { return busy_ == nullptr; });
+        is_awaited_ = false;
+        const auto outcome = work(); // the lock keeps the mapper from what comes next
+        lock.unlock();
+        changed_.notify_all();
+        return outcome;
+    }
+
     /// Nothing is mapped ahead or given back, from the end of this call until `open`.
     void close() noexcept {
         if (mapper_ == nullptr)
@@ -100,14 +114,10 @@ class mapped_ahead {
         forget_wanted();
         changed_.wait(lock, [&] { return busy_ == nullptr; });
     }
-    /// A cache that is still to give pages back, which is the caller's task now; null where there is none.
-    [[nodiscard]] entry* take_unwanted() noexcept {
+    /// What was to give pages back keeps them.
+    void forget_unwanted() noexcept {
         const std::lock_guard lock{mutex_};
-        if (unwanted_.empty())
-            return nullptr;
-        entry& first = unwanted_.front();
-        unwanted_.pop_front();
-        return &first;
+        unwanted_.clear();
     }
     /// Nothing more is begun until `open`.
     void stop() noexcept { stopped_.store(true, std::memory_order_relaxed); }
@@ -159,7 +169,10 @@ class mapped_ahead {
     /// On the mapper's thread.
     void run() noexcept {
         std::unique_lock lock{mutex_};
-        while (!stopped_.load(std::memory_order_relaxed)) {
+        for (;;) {
+            changed_.wait(lock, [&] { return !is_awaited_; });
+            if (stopped_.load(std::memory_order_relaxed))
+                break;
             const auto [of, goal, gives] = take_next();
             if (of == nullptr)
                 break;
@@ -191,6 +204,7 @@ class mapped_ahead {
     std::size_t served_ = 0;   ///< of these, those done or under way
     list_type unwanted_;       ///< not running; guarded by `mutex_`
     entry* busy_ = nullptr;    ///< guarded by `mutex_`
+    bool is_awaited_ = false;  ///< nothing new is begun meanwhile; guarded by `mutex_`
     std::atomic<bool> stopped_{false};
     std::atomic<bool> asked_{false};
     std::atomic<std::uint64_t> failures_{0};

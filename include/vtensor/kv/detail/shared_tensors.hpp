@@ -104,6 +104,10 @@ class shared_tensors {
     /// O(heads) where memory is there and every head has room, else O(rows + pages mapped).
     [[nodiscard]] status try_append(std::size_t count) noexcept { return append_to_layer(layout(), count); }
 
+    /// Memory of the pages behind the first `rows` rows that other tensors hold too. O(pages).
+    [[nodiscard]] bytes shared_bytes(std::size_t rows) const noexcept {
+        return keys_.shared_bytes(rows) + values_.shared_bytes(rows);
+    }
     [[nodiscard]] layer_figures figures() const noexcept {
         return {.rows = slots_.rows(),
                 .live_rows = slots_.live(),
@@ -111,7 +115,8 @@ class shared_tensors {
                 .mapped = keys_.mapped_bytes() + values_.mapped_bytes(),
                 .reserved = keys_.reserved_bytes() + values_.reserved_bytes(),
                 .shared = keys_.shared_bytes() + values_.shared_bytes(),
-                .part_pages = part_page(keys_) + part_page(values_)};
+                .part_pages = part_page(keys_) + part_page(values_),
+                .ahead = pages_ahead(keys_) + pages_ahead(values_)};
     }
 
   protected:

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// How many rows of a layer fill whole pages of both its tensors: a matter of sizes alone.
+// Rows of a layer and the pages that they take: a matter of sizes alone.
 #pragma once
 
 #include <vtensor/core/defrag_plan.hpp>
@@ -20,6 +20,16 @@ template <class T>
         return defrag::rows_of_block(bytes{heads * width * sizeof(T)}, page);
     };
     return vtensor::detail::common_block(rows(shape.key_width), rows(shape.value_width));
+}
+
+/// What so many rows of both its tensors take, where `heads` heads lie in one row of a tensor.
+template <class T>
+[[nodiscard]] constexpr bytes pages_of_rows(const layer_shape& shape, std::size_t heads, bytes page,
+                                            std::size_t rows) noexcept {
+    const auto pages = [&](std::size_t width) {
+        return round_up(bytes{heads * width * sizeof(T)} * rows, page);
+    };
+    return pages(shape.key_width) + pages(shape.value_width);
 }
 
 } // namespace vtensor::kv::detail
