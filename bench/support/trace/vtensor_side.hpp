@@ -101,11 +101,11 @@ class vtensor_side final : public memory_manager_under_test {
     }
     [[nodiscard]] memory_figures figures() const override {
         const auto pool = pool_.stats();
-        const bytes lazily_held = manager_->stats().lazily_held;
-        if (changed_ || lazily_held != lazily_held_)
+        // The mapper may have given pages back and taken others.
+        if (changed_ || pool.in_use != last_.in_use || pool.acquired != last_.acquired)
             kept_ = manager_->reclaimable();
         changed_ = false;
-        lazily_held_ = lazily_held;
+        last_ = pool;
         return {pool.created, pool.in_use - kept_, kept_};
     }
     [[nodiscard]] std::byte* key_row(sequence_id sequence, std::size_t token) override {
@@ -161,7 +161,7 @@ class vtensor_side final : public memory_manager_under_test {
     std::vector<kv::sequence_id> fresh_; ///< prompts not computed when they were let in
     std::vector<kv::extension> batch_;
     mutable bool changed_ = true;
-    mutable bytes lazily_held_{};
+    mutable chunk_pool_stats last_{};
     mutable bytes kept_{};
 };
 

@@ -22,16 +22,18 @@ enum class cache_use : std::uint8_t {
 };
 
 struct by_use;
-struct by_goal;
+struct by_turn;
+/// Of `mapped_ahead`, in one of whose lists an entry is.
+using cache_entry_ahead_hook =
+    boost::intrusive::list_base_hook<boost::intrusive::tag<by_turn>,
+                                     boost::intrusive::link_mode<boost::intrusive::auto_unlink>>;
 
 template <class Cache>
-struct cache_entry
-    : boost::intrusive::list_base_hook<boost::intrusive::tag<by_use>>,
-      boost::intrusive::list_base_hook<boost::intrusive::tag<by_goal>,
-                                       boost::intrusive::link_mode<boost::intrusive::safe_link>> {
+struct cache_entry : boost::intrusive::list_base_hook<boost::intrusive::tag<by_use>>, cache_entry_ahead_hook {
     explicit cache_entry(Cache&& made) noexcept : cache{std::move(made)} {}
 
-    std::size_t goal = 0; ///< tokens whose pages it is to keep; guarded by who maps ahead
+    std::size_t goal = 0;    ///< tokens whose pages it is to keep; guarded by who maps ahead
+    std::uint64_t round = 0; ///< in which it had its turn last; guarded by who maps ahead
     Cache cache;
     cache_use use = cache_use::blank;
     bool is_broken = false; ///< rows were lost: it goes when no sequence runs on it any more

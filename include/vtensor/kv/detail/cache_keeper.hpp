@@ -34,7 +34,10 @@ class cache_keeper {
     using options_type = manager_options<typename Cache::layer_type::growth_policy_type>;
 
     cache_keeper(pool_type& pool, const model_shape& shape, const options_type& options) noexcept
-        : pool_{&pool}, shape_{shape}, options_{options}, ahead_{options.thread} {}
+        : pool_{&pool},
+          shape_{shape},
+          options_{options},
+          ahead_{options.thread, options.tokens_ahead, shape.layer.max_rows} {}
 
     [[nodiscard]] pool_type& pool() const noexcept { return *pool_; }
     [[nodiscard]] const model_shape& shape() const noexcept { return shape_; }
@@ -62,6 +65,9 @@ class cache_keeper {
                                                               pool_->chunk_size(), rows);
         };
         return tokens <= ready ? bytes{0} : (pages(tokens) - pages(ready)) * shape_.layers;
+    }
+    [[nodiscard]] bytes page_of_each_tensor() const noexcept {
+        return pool_->chunk_size() * (2 * shape_.layers);
     }
     [[nodiscard]] bool is_limited() const noexcept { return pool_->limit() != bytes{0}; }
     /// What can be mapped without giving anything back.

@@ -197,12 +197,11 @@ class manager_memory : public cache_keeper<Cache> {
     /// At most: shared pages count wherever they are mapped, and a page a tensor is for the estimate.
     template <class Sequences>
     [[nodiscard]] bytes could_be_had(Sequences& sequences) noexcept {
-        const bytes slack = pool().chunk_size() * (2 * base::shape().layers);
         const bytes idle = ahead().while_still([&]() noexcept {
             return available() + base::mapped_by(cache_use::blank) + base::mapped_by(cache_use::held) +
                    base::mapped_ahead_of_need();
         });
-        return idle + slack + (may_preempt() ? sequences.mapped() : bytes{0});
+        return idle + base::page_of_each_tensor() + (may_preempt() ? sequences.mapped() : bytes{0});
     }
 
     [[nodiscard]] bool give_back_from(reclaim_source source, bytes missing) noexcept {

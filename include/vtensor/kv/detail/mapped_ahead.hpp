@@ -1,23 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Maps the pages of the next steps on a mapper's thread while the step runs, after it has unmapped those that
-// are to be given back for it, one cache after another. Which cache wants how much is said by the manager.
+// are to be given back for it, one cache after another. The manager says which caches run and when it is
+// time; how much each of them wants is found out on that thread.
 #pragma once
 
 #include <vtensor/core/error.hpp>
 #include <vtensor/kv/detail/cache_entry.hpp>
-#include <vtensor/kv/detail/reserve_more.hpp>
 #include <vtensor/memory/mapper.hpp>
 
 #include <boost/intrusive/list.hpp>
 
+#include <algorithm>
 #include <atomic>
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
 #include <mutex>
-#include <span>
-#include <vector>
 
 namespace vtensor::kv::detail {
 
@@ -30,8 +29,11 @@ class mapped_ahead {
   public:
     using entry = cache_entry<Cache>;
 
-    explicit mapped_ahead(mapper* thread) noexcept
+    /// A cache is to have pages for `ahead` tokens more than it has, but for no more than `most`.
+    mapped_ahead(mapper* thread, std::size_t ahead, std::size_t most) noexcept
         : mapper_{thread},
+          ahead_{ahead},
+          most_{most},
           request_{[](void* self) noexcept { static_cast<mapped_ahead*>(self)->run(); }, this} {}
     mapped_ahead(const mapped_ahead&) = delete;
     mapped_ahead& operator=(const mapped_ahead&) = delete;
@@ -39,6 +41,7 @@ class mapped_ahead {
         if (mapper_ == nullptr)
             return;
         mapper_->cancel(request_);
+        running_.clear();
         unwanted_.clear();
     }
 
@@ -53,24 +56,17 @@ class mapped_ahead {
     /// Whether the mapper is still at what it was asked for.
     [[nodiscard]] bool is_busy() const noexcept { return asked_.load(std::memory_order_relaxed); }
 
-    /// So many caches may be asked for at a time. Throws where there is no memory.
-    void reserve(std::size_t caches) {
+    /// A sequence runs on the cache, until `exclude`.
+    void include(entry& one) noexcept {
         if (mapper_ == nullptr)
             return;
         const std::lock_guard lock{mutex_};
-        reserve_more(wanted_, caches);
+        one.round = round_;
+        running_.push_back(one);
     }
-    /// `which(want)` calls `want(entry, tokens)` for each cache that is to have so many tokens ready, of
-    /// which there are no more than `reserve` said; then the mapper is woken, once for all of them. What was
-    /// left of an earlier call is forgotten. Nothing of a cache is touched.
-    template <class Which>
-    void ask(Which which) noexcept {
-        {
-            const std::lock_guard lock{mutex_};
-            forget_wanted();
-            which([&](entry& one, std::size_t tokens) { wanted_.push_back({&one, tokens}); });
-            asked_.store(true, std::memory_order_relaxed);
-        }
+    /// It is time to look after the caches. Nothing of them is touched.
+    void ask() noexcept {
+        asked_.store(true, std::memory_order_relaxed);
         if (!mapper_->submit(request_))
             stop();
     }
@@ -78,17 +74,17 @@ class mapped_ahead {
     void give_back(entry& one, std::size_t tokens) noexcept {
         const std::lock_guard lock{mutex_};
         one.goal = tokens;
-        unqueue(one);
+        unlink(one);
         unwanted_.push_back(one);
     }
 
-    /// Nothing is queued or being mapped for the cache afterwards. Waits for one mapping at most.
+    /// Nothing is being mapped for the cache, nor will be. Waits for one mapping at most.
     void exclude(entry& one) noexcept {
         if (mapper_ == nullptr)
             return;
         std::unique_lock lock{mutex_};
         changed_.wait(lock, [&] { return busy_ != &one; });
-        unqueue(one);
+        unlink(one);
     }
 
     /// Runs `work` while nothing is being mapped or given back; then the mapper goes on. Waits for one
@@ -105,13 +101,14 @@ class mapped_ahead {
         return outcome;
     }
 
-    /// Nothing is mapped ahead or given back, from the end of this call until `open`.
+    /// Nothing is mapped ahead or given back, from the end of this call until `open`, nor of what was asked
+    /// for before.
     void close() noexcept {
         if (mapper_ == nullptr)
             return;
         std::unique_lock lock{mutex_};
         stopped_.store(true, std::memory_order_relaxed);
-        forget_wanted();
+        asked_.store(false, std::memory_order_relaxed);
         changed_.wait(lock, [&] { return busy_ == nullptr; });
     }
     /// What was to give pages back keeps them.
@@ -124,44 +121,37 @@ class mapped_ahead {
     void open() noexcept { stopped_.store(false, std::memory_order_relaxed); }
 
   private:
-    using hook = boost::intrusive::list_base_hook<boost::intrusive::tag<by_goal>,
-                                                  boost::intrusive::link_mode<boost::intrusive::safe_link>>;
+    using hook = cache_entry_ahead_hook;
+    using list_type = boost::intrusive::list<entry, boost::intrusive::base_hook<hook>,
+                                             boost::intrusive::constant_time_size<false>>;
 
-    using list_type = boost::intrusive::list<entry, boost::intrusive::base_hook<hook>>;
-
-    struct want {
-        entry* of = nullptr; ///< null: withdrawn
+    struct task {
+        entry* of = nullptr; ///< null: there is nothing to do
         std::size_t tokens = 0;
         bool gives_back = false;
     };
 
-    [[nodiscard]] static bool is_queued(const entry& one) noexcept {
+    [[nodiscard]] static bool is_linked(const entry& one) noexcept {
         return static_cast<const hook&>(one).is_linked();
     }
-
-    void forget_wanted() noexcept {
-        wanted_.clear();
-        served_ = 0;
+    static void unlink(entry& one) noexcept {
+        if (is_linked(one))
+            static_cast<hook&>(one).unlink();
     }
-    void unqueue(entry& one) noexcept {
-        if (is_queued(one))
-            unwanted_.erase(unwanted_.iterator_to(one));
-        for (want& other : std::span{wanted_}.subspan(served_)) {
-            if (other.of == &one)
-                other.of = nullptr;
-        }
-    }
-    /// What is to be done next, first what gives pages back; nothing where all is done.
-    [[nodiscard]] want take_next() noexcept {
+    /// First what gives pages back, then each running cache that has not had its turn in this round.
+    [[nodiscard]] task take_next() noexcept {
         if (!unwanted_.empty()) {
             entry& first = unwanted_.front();
             unwanted_.pop_front();
             return {&first, first.goal, true};
         }
-        while (served_ < wanted_.size()) {
-            const want next = wanted_[served_++];
-            if (next.of != nullptr)
-                return next;
+        while (!running_.empty() && running_.front().round != round_) {
+            entry& next = running_.front();
+            running_.splice(running_.end(), running_, running_.begin());
+            next.round = round_;
+            const std::size_t goal = std::min(next.cache.tokens() + ahead_, most_);
+            if (goal > next.cache.ready())
+                return {&next, goal, false};
         }
         return {};
     }
@@ -169,9 +159,10 @@ class mapped_ahead {
     /// On the mapper's thread.
     void run() noexcept {
         std::unique_lock lock{mutex_};
+        ++round_;
         for (;;) {
             changed_.wait(lock, [&] { return !is_awaited_; });
-            if (stopped_.load(std::memory_order_relaxed))
+            if (!is_open() || !is_busy())
                 break;
             const auto [of, goal, gives] = take_next();
             if (of == nullptr)
@@ -182,7 +173,7 @@ class mapped_ahead {
             const status outcome = gives ? next.cache.try_trim(goal) : next.cache.try_prepare(goal);
             lock.lock();
             busy_ = nullptr;
-            if (gives && !outcome && !is_queued(next)) { // what it has left is not forgotten
+            if (gives && !outcome && !is_linked(next)) { // what it has left is not forgotten
                 unwanted_.push_back(next);
                 changed_.notify_all();
                 break;
@@ -197,14 +188,16 @@ class mapped_ahead {
     }
 
     mapper* mapper_;
+    std::size_t ahead_; ///< tokens
+    std::size_t most_;  ///< tokens
     mapper::request request_;
     std::mutex mutex_;
     std::condition_variable changed_;
-    std::vector<want> wanted_; ///< running; guarded by `mutex_`
-    std::size_t served_ = 0;   ///< of these, those done or under way
-    list_type unwanted_;       ///< not running; guarded by `mutex_`
-    entry* busy_ = nullptr;    ///< guarded by `mutex_`
-    bool is_awaited_ = false;  ///< nothing new is begun meanwhile; guarded by `mutex_`
+    list_type running_;       ///< those whose turn is longest ago first; guarded by `mutex_`
+    std::uint64_t round_ = 0; ///< of turns; guarded by `mutex_`
+    list_type unwanted_;      ///< not running; guarded by `mutex_`
+    entry* busy_ = nullptr;   ///< guarded by `mutex_`
+    bool is_awaited_ = false; ///< nothing new is begun meanwhile; guarded by `mutex_`
     std::atomic<bool> stopped_{false};
     std::atomic<bool> asked_{false};
     std::atomic<std::uint64_t> failures_{0};

@@ -50,7 +50,6 @@ class sequence_life {
                                              const sequence_options& options) noexcept {
         try {
             reserve_more(preempted_, table_.size() + 1); // so that noting them cannot fail
-            memory_.ahead().reserve(table_.size() + 1);
         } catch (const std::bad_alloc&) {
             return error{errc::out_of_memory, verb::create, 0, bytes{sizeof(sequence_id)}};
         }
@@ -199,6 +198,7 @@ class sequence_life {
     void truncate(sequence_type& one, std::size_t tokens) noexcept {
         memory_.ahead().exclude(*one.entry);
         one.entry->cache.truncate(tokens);
+        memory_.ahead().include(*one.entry);
         counters().tokens.subtract(one.tokens.size() - tokens);
         one.tokens.truncate(tokens);
     }
@@ -237,6 +237,13 @@ class sequence_life {
     void preempt_for_others(sequence_type& one) noexcept {
         preempt(one);
         preempted_.push_back(one.id); // there is room
+    }
+    template <class Visit>
+    void for_each_running(Visit visit) const {
+        table_.for_each([&](sequence_type& one) {
+            if (one.state == sequence_state::running)
+                visit(one);
+        });
     }
     [[nodiscard]] static bool comes_behind(const sequence_type& one, const sequence_type& other) noexcept {
         return one.options.priority != other.options.priority ? one.options.priority < other.options.priority
@@ -307,6 +314,7 @@ class sequence_life {
         at.cache.keep_counts_in(&one.counts);
         one.lock = lock;
         one.state = sequence_state::running;
+        memory_.ahead().include(at);
         counters().running.add(1);
         counters().tokens.add(one.tokens.size());
     }
@@ -337,8 +345,8 @@ class sequence_life {
 
         template <class Visit>
         void for_each(Visit visit) {
-            all.table_.for_each([&](sequence_type& other) {
-                if (other.state == sequence_state::running && &other != &one && comes_behind(other, one))
+            all.for_each_running([&](sequence_type& other) {
+                if (&other != &one && comes_behind(other, one))
                     visit(other);
             });
         }

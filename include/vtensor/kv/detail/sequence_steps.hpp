@@ -66,7 +66,7 @@ class sequence_steps : public sequence_life<Cache, Reclaim, Preemption> {
         }
         counters().tokens.add(added);
         if (is_low && !memory().ahead().is_busy())
-            map_ahead(batch);
+            map_ahead();
         return {};
     }
 
@@ -110,30 +110,28 @@ class sequence_steps : public sequence_life<Cache, Reclaim, Preemption> {
         }
         return outcome;
     }
-    /// Asks for the pages of the next steps, for all sequences of this one at once, so that the mapper is
-    /// woken seldom; and for room for them, where there is none.
-    void map_ahead(std::span<const extension> step) noexcept {
-        const auto for_each = [&](auto visit) {
-            for (const extension& more : step) {
-                const sequence_type& one = known(more.id);
-                const std::size_t goal =
-                    std::min(one.counts.tokens() + memory().options().tokens_ahead, most_tokens());
-                if (one.state == sequence_state::running && goal > one.counts.ready())
-                    visit(one, goal);
-            }
-        };
+    /// Asks for the pages of the next steps, for all sequences that run at once, so that the mapper is woken
+    /// seldom; and for room for them, where there is none.
+    void map_ahead() noexcept {
         auto& ahead = memory().ahead();
-        if (memory().is_limited()) {
-            bytes wanted{0};
-            for_each([&](const sequence_type& one, std::size_t goal) {
-                wanted += memory().estimate(one.counts.ready(), goal);
-            });
-            if (!memory().make_room_ahead(wanted))
-                return ahead.stop();
-        }
-        ahead.ask([&](auto want) {
-            for_each([&](const sequence_type& one, std::size_t goal) { want(*one.entry, goal); });
+        if (memory().is_limited() && most_wanted_ahead() > memory().available() &&
+            !memory().make_room_ahead(wanted_ahead()))
+            return ahead.stop();
+        ahead.ask();
+    }
+    /// Without a look at any sequence.
+    [[nodiscard]] bytes most_wanted_ahead() const noexcept {
+        const bytes of_each =
+            memory().estimate(0, memory().options().tokens_ahead) + memory().page_of_each_tensor();
+        return of_each * memory().counters().running.get();
+    }
+    [[nodiscard]] bytes wanted_ahead() const noexcept {
+        bytes wanted{0};
+        base::for_each_running([&](const sequence_type& one) {
+            const std::size_t goal = one.counts.tokens() + memory().options().tokens_ahead;
+            wanted += memory().estimate(one.counts.ready(), std::min(goal, most_tokens()));
         });
+        return wanted;
     }
     [[nodiscard]] status prepare(sequence_type& one, std::size_t tokens) noexcept {
         Cache& cache = one.entry->cache;
