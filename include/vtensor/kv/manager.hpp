@@ -281,7 +281,7 @@ class manager {
     /// one mapping at most. O(pages lazily held + tensors of running sequences).
     [[nodiscard]] bytes room() noexcept { return steps_.memory().room(); }
 
-    /// Of that, what lazily held caches have. O(pages lazily held).
+    /// What lazily held caches could give back of it, whatever the policy draws on. O(pages lazily held).
     [[nodiscard]] bytes reclaimable() noexcept { return steps_.memory().reclaimable(); }
 
     /// Checks the book-keeping, O(everything). Waits for what is being mapped ahead.

@@ -271,13 +271,13 @@ class per_head_cache {
     }
     [[nodiscard]] layer_figures figures() const noexcept {
         layer_figures sum;
+        sum.shared = shared_bytes(0);
         for (const head_tensors& head : heads_) {
             sum.rows += head.keys.rows();
             sum.live_rows += head.keys.live_rows();
             sum.used += (head.keys.row_bytes() + head.values.row_bytes()) * head.keys.live_rows();
             sum.mapped += head.keys.mapped_bytes() + head.values.mapped_bytes();
             sum.reserved += head.keys.reserved_bytes() + head.values.reserved_bytes();
-            sum.shared += head.keys.shared_bytes() + head.values.shared_bytes();
             sum.part_pages += detail::part_page(head.keys) + detail::part_page(head.values);
             sum.ahead += detail::pages_ahead(head.keys) + detail::pages_ahead(head.values);
         }

@@ -66,9 +66,6 @@ class cache_keeper {
         };
         return tokens <= ready ? bytes{0} : (pages(tokens) - pages(ready)) * shape_.layers;
     }
-    [[nodiscard]] bytes page_of_each_tensor() const noexcept {
-        return pool_->chunk_size() * (2 * shape_.layers);
-    }
     [[nodiscard]] bool is_limited() const noexcept { return pool_->limit() != bytes{0}; }
     /// What can be mapped without giving anything back.
     [[nodiscard]] bytes available() const noexcept {
@@ -185,23 +182,21 @@ class cache_keeper {
         return now;
     }
 
-    /// Pages without rows of caches that no sequence runs on. O(their pages).
-    [[nodiscard]] bytes empty_pages() noexcept {
-        bytes sum{0};
-        for (const cache_use use : {cache_use::blank, cache_use::held}) {
-            for (entry& one : shelf_.of(use))
-                sum += one.cache.figures().ahead; // the mapper may be about to give some back
-        }
-        return sum;
-    }
-    /// Pages of recorded rows that no running sequence has a part in. Of the caches that have the same locked
-    /// tokens one will keep them: the one that has most pages of its own for them, lest too much is
-    /// promised. O(their pages).
-    [[nodiscard]] bytes prefix_pages() noexcept {
-        bytes sum{0};
+    /// What caches that no sequence runs on could give back.
+    struct idle_pages {
+        bytes empty{};    ///< without rows
+        bytes recorded{}; ///< with recorded rows that no running sequence has a part in
+    };
+    /// Of the caches that have the same locked tokens one will keep them: the one that has most pages of its
+    /// own for them, lest too much is promised. O(their pages).
+    [[nodiscard]] idle_pages idle() noexcept {
+        idle_pages sum;
+        for (entry& one : shelf_.of(cache_use::blank))
+            sum.empty += one.cache.figures().ahead; // the mapper may be about to give some back
         for (entry& one : shelf_.of(cache_use::held)) {
             const cache_figures now = one.cache.figures();
-            sum += now.mapped - now.shared - now.ahead;
+            sum.empty += now.ahead;
+            sum.recorded += now.mapped - now.shared - now.ahead;
             const auto [tokens, stands] = tree_.locked_of(&one);
             if (stands == nullptr)
                 continue;
@@ -209,7 +204,7 @@ class cache_keeper {
             const bytes shared = now.shared - one.cache.shared_bytes(tokens);
             const bytes own = pages - std::min(pages, shared);
             if (own > stands->locked)
-                sum -= own - std::exchange(stands->locked, own);
+                sum.recorded -= own - std::exchange(stands->locked, own);
         }
         for (const cache_use use : {cache_use::held, cache_use::running}) {
             for (entry& one : shelf_.of(use))
@@ -217,7 +212,10 @@ class cache_keeper {
         }
         return sum;
     }
-    [[nodiscard]] bytes reclaimable() noexcept { return empty_pages() + prefix_pages(); }
+    [[nodiscard]] bytes reclaimable() noexcept {
+        const idle_pages now = idle();
+        return now.empty + now.recorded;
+    }
     /// Each page wherever it is mapped. O(tensors of these caches).
     [[nodiscard]] bytes mapped_by(cache_use use) noexcept {
         bytes sum{0};

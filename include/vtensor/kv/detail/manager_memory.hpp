@@ -93,10 +93,11 @@ class manager_memory : public cache_keeper<Cache> {
             return available();
         return ahead().while_still([&]() noexcept {
             bytes sum = available();
+            const auto idle = base::idle();
             if (draws_on(reclaim_source::lazily_held))
-                sum += base::empty_pages();
+                sum += idle.empty;
             if (draws_on(reclaim_source::prefixes))
-                sum += base::prefix_pages();
+                sum += idle.recorded;
             if (draws_on(reclaim_source::look_ahead))
                 sum += base::mapped_ahead_of_need();
             return sum;
@@ -194,14 +195,14 @@ class manager_memory : public cache_keeper<Cache> {
         }
         return bytes{0};
     }
-    /// At most: shared pages count wherever they are mapped, and a page a tensor is for the estimate.
+    /// At most: shared pages count wherever they are mapped, and what one token takes is for the estimate.
     template <class Sequences>
     [[nodiscard]] bytes could_be_had(Sequences& sequences) noexcept {
         const bytes idle = ahead().while_still([&]() noexcept {
             return available() + base::mapped_by(cache_use::blank) + base::mapped_by(cache_use::held) +
                    base::mapped_ahead_of_need();
         });
-        return idle + base::page_of_each_tensor() + (may_preempt() ? sequences.mapped() : bytes{0});
+        return idle + estimate(0, 1) + (may_preempt() ? sequences.mapped() : bytes{0});
     }
 
     [[nodiscard]] bool give_back_from(reclaim_source source, bytes missing) noexcept {

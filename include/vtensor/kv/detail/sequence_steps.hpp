@@ -119,11 +119,9 @@ class sequence_steps : public sequence_life<Cache, Reclaim, Preemption> {
             return ahead.stop();
         ahead.ask();
     }
-    /// Without a look at any sequence.
+    /// Without a look at any sequence: no cache needs more pages for its next tokens than an empty one.
     [[nodiscard]] bytes most_wanted_ahead() const noexcept {
-        const bytes of_each =
-            memory().estimate(0, memory().options().tokens_ahead) + memory().page_of_each_tensor();
-        return of_each * memory().counters().running.get();
+        return memory().estimate(0, memory().options().tokens_ahead) * memory().counters().running.get();
     }
     [[nodiscard]] bytes wanted_ahead() const noexcept {
         bytes wanted{0};

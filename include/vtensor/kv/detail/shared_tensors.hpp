@@ -114,7 +114,7 @@ class shared_tensors {
                 .used = row_bytes() * slots_.live(),
                 .mapped = keys_.mapped_bytes() + values_.mapped_bytes(),
                 .reserved = keys_.reserved_bytes() + values_.reserved_bytes(),
-                .shared = keys_.shared_bytes() + values_.shared_bytes(),
+                .shared = shared_bytes(0),
                 .part_pages = part_page(keys_) + part_page(values_),
                 .ahead = pages_ahead(keys_) + pages_ahead(values_)};
     }
